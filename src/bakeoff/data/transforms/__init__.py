@@ -1,0 +1,1 @@
+"""Transforms that sit under both models and runtimes, and travel with the artefact as JSON (never pickled)."""

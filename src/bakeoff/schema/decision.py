@@ -1,0 +1,180 @@
+"""The decision and everything a person needs to defend it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from bakeoff.schema.base import Record, Words
+from bakeoff.schema.candidate import Unavailable
+from bakeoff.schema.economics import CostEstimate
+from bakeoff.schema.measurement import Finding, Measurement, Provenance, Validity
+from bakeoff.schema.profile import Profile
+from bakeoff.schema.trial import Environment
+
+Outcome = Literal["winner", "no_clear_winner", "infeasible"]
+Verdict = Literal["meets", "misses", "unproven", "refused", "not_required"]
+CandidateStatus = Literal[
+    "winner", "within_indifference", "dominated", "infeasible", "eliminated", "failed", "unavailable", "not_reached"
+]
+
+
+class Metric(Record):
+    """One number of one candidate, judged against the requirement it answers to."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    unit: str = ""
+    provenance: Provenance = "measured"
+    validity: Validity = "valid"
+    verdict: Verdict = "not_required"
+    remark: str = ""
+
+
+class CandidateVerdict(Record):
+    """What became of one candidate, and why, in one sentence."""
+
+    id: str
+    label: Words
+    family: str
+    status: CandidateStatus
+    reason: Words
+    fraction: float | None = Field(None, description="Share of the train split behind the numbers.")
+    stage: str | None = Field(None, description="probe, rung N or final: the last stage reached.")
+    p_best: float | None = None
+    p_feasible: float | None = None
+    regret: float | None = Field(None, description="Expected loss against the best feasible candidate, in units of the objective.")
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+    cost: CostEstimate | None = None
+    pareto: bool = False
+    simplicity: int = 9
+    missing: str | None = Field(None, description="Command that would make an unavailable candidate available.")
+
+
+class ConstraintVerdict(Record):
+    """One hard limit and how the recommended candidate (or the nearest miss) stands to it."""
+
+    name: str
+    label: Words
+    limit: float
+    unit: str
+    direction: Literal["min", "max"]
+    metric: Metric
+    verdict: Verdict
+    p_meets: float | None = None
+    text: Words
+
+
+class Relaxation(Record):
+    """The smallest change of one limit that lets a candidate in."""
+
+    constraint: str
+    limit: float
+    needed: float
+    unit: str
+    admits: tuple[str, ...]
+    text: Words
+
+
+class Flip(Record):
+    """The value of one premise at which the choice changes."""
+
+    premise: str = Field(description="Dotted path in the specification, or 'labelled_rows'.")
+    label: Words
+    today: float
+    flips_at: float
+    direction: Literal["up", "down"]
+    factor: float = Field(description="flips_at / today, or today / flips_at, whichever is above 1; how near the flip is.")
+    unit: str
+    to: str | None = Field(description="Candidate chosen beyond it; None when nothing is feasible there.")
+    to_label: Words
+    provenance: Provenance
+    text: Words
+
+
+class CurvePoint(Record):
+    """One point of a learning curve."""
+
+    rows: int
+    value: float
+    low: float
+    high: float
+    seeds: int = 1
+
+
+class LearningCurve(Record):
+    """Quality of one arm against labelled rows, with what 1,000 more rows would bring (predicted)."""
+
+    arm: str
+    label: Words
+    points: tuple[CurvePoint, ...]
+    next_1000: Measurement | None = None
+
+
+class Recommended(Record):
+    """What to ship."""
+
+    id: str
+    label: Words
+
+
+class RunSummary(Record):
+    """What the measuring took and why it stopped."""
+
+    trials: int
+    steps: int
+    steps_failed: int
+    wall_seconds: float
+    cpu_seconds: float
+    looks_at_confirm: int = Field(description="How many candidates were evaluated on the confirm rows.")
+    candidates_considered: int
+    stop_rule: Words
+    harness_seconds: float | None = Field(None, description="The harness's own cost per trial, from its null candidate.")
+
+
+class DecisionProvenance(Record):
+    """From what, exactly, this was decided; enough to compute it again."""
+
+    bakeoff: str
+    spec_key: str
+    data: str
+    file_sha256: str
+    ledger_rows: int
+    seed: int
+    draws: int
+    overrides: dict[str, Any] = Field(default_factory=dict, description="What-if changes of the specification.")
+    environments: tuple[Environment, ...] = ()
+
+
+class Decision(Record):
+    """The answer: what to ship, how sure, what it meets and costs, what could go wrong, what would change it."""
+
+    schema_version: Literal[1] = 1
+    study: str
+    task: str
+    outcome: Outcome
+    recommended: Recommended | None
+    p_best: float | None
+    headline: Words
+    summary: Words
+    metric: str
+    score: Measurement | None = Field(None, description="Score of the recommended on confirm, corrected for having been selected.")
+    regret: float | None = None
+    regret_unit: str = ""
+    runner_up: str | None = None
+    candidates: tuple[CandidateVerdict, ...]
+    unavailable: tuple[Unavailable, ...] = ()
+    constraints: tuple[ConstraintVerdict, ...] = ()
+    relaxations: tuple[Relaxation, ...] = ()
+    cost: CostEstimate | None = None
+    risks: tuple[Finding, ...] = ()
+    flips: tuple[Flip, ...] = ()
+    pareto: tuple[str, ...] = ()
+    curves: tuple[LearningCurve, ...] = ()
+    rows_to_separate: int | None = Field(None, description="Confirm rows that would separate the finalists.")
+    profile: Profile
+    run: RunSummary
+    provenance: DecisionProvenance
