@@ -6,7 +6,7 @@ Does not: install or import third-party packages, unpickle anything, or talk to 
     >>> sorted(recipes())[:2]
     ['all-minilm-l6-v2', 'bbc-news']
 
-A new asset is one file in ``recipes/`` with ``RECIPE = Recipe(...)``.
+A new asset is one file in ``catalogue/`` with ``RECIPE = Recipe(...)``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import tempfile
 from functools import cache as _memo
 from pathlib import Path
 
-from bakeoff.assets import cache
-from bakeoff.assets import recipes as _recipes
+from bakeoff.assets import cache, catalogue
 from bakeoff.assets.archives import check_archive
 from bakeoff.assets.base import UNSTATED, Produced, Progress, Recipe, Source
-from bakeoff.assets.download import download
+from bakeoff.assets.index import download
+from bakeoff.assets.local import fingerprint, hub_command, local_weights
 from bakeoff.schema.errors import UnavailableError, UserError
 
 __all__ = [
@@ -34,18 +34,23 @@ __all__ = [
     "Source",
     "fetch",
     "find",
+    "fingerprint",
+    "hub_command",
     "recipes",
     "require",
     "verify",
+    "weights",
 ]
+
+_ELSEWHERE = "set BAKEOFF_HOME to a folder on another disk"
 
 
 @_memo
 def recipes() -> dict[str, Recipe]:
     """Every known asset by name, in alphabetical order. Light: nothing is downloaded, no heavy library is imported."""
     found = []
-    for module in pkgutil.iter_modules(_recipes.__path__):
-        recipe = importlib.import_module(f"{_recipes.__name__}.{module.name}").RECIPE
+    for module in pkgutil.iter_modules(catalogue.__path__):
+        recipe = importlib.import_module(f"{catalogue.__name__}.{module.name}").RECIPE
         found.append(recipe)
     return {recipe.name: recipe for recipe in sorted(found, key=lambda recipe: recipe.name)}
 
@@ -85,6 +90,13 @@ def require(name: str) -> Path:
     return folder
 
 
+def weights(name: str | None, hub: str | None) -> Path | None:
+    """Folder of a variant's weights: the fetched asset ``name``, else what was brought from the hub id ``hub``."""
+    if name is not None and name in recipes():
+        return find(name)
+    return local_weights(hub) if hub is not None else None
+
+
 def verify(name: str) -> list[str]:
     """Files of a fetched asset that are missing or altered; an empty list means it is whole. Reads every byte."""
     return cache.altered(_recipe(name))
@@ -105,26 +117,24 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     recipe = _recipe(name)
     if (folder := find(name)) is not None:
         return folder
-    with cache.locked(recipe):
-        if (folder := find(name)) is not None:  # another process did it while we waited
-            return folder
-        _make(recipe, progress)
+    try:
+        with cache.locked(recipe):
+            if find(name) is None:  # else another process did it while we waited
+                _make(recipe, progress)
+    except OSError as error:
+        raise _not_written(recipe, error) from error
     return cache.folder_of(recipe)
 
 
 def _make(recipe: Recipe, progress: Progress | None) -> None:
     for left in cache.root().glob(f".partial-{recipe.name}-*"):
         shutil.rmtree(left, ignore_errors=True)  # of a process that was killed: we hold the lock
-    _check_space(recipe)
-    try:
-        with tempfile.TemporaryDirectory(
-            prefix=f".partial-{recipe.name}-", dir=cache.root(), ignore_cleanup_errors=True
-        ) as work:
-            _prepare(recipe, Path(work), progress)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise _no_space(recipe) from error
-        raise
+    if shutil.disk_usage(cache.root()).free < _needed(recipe):
+        raise OSError(errno.ENOSPC, "not enough for the download and the finished files")
+    with tempfile.TemporaryDirectory(
+        prefix=f".partial-{recipe.name}-", dir=cache.root(), ignore_cleanup_errors=True
+    ) as work:
+        _prepare(recipe, Path(work), progress)
 
 
 def _prepare(recipe: Recipe, work: Path, progress: Progress | None) -> None:
@@ -146,20 +156,14 @@ def _prepare(recipe: Recipe, work: Path, progress: Progress | None) -> None:
         progress(f"preparing {recipe.name}", 1.0)
 
 
-def _check_space(recipe: Recipe) -> None:
-    if shutil.disk_usage(cache.root()).free < _needed(recipe):
-        raise _no_space(recipe)
-
-
 def _needed(recipe: Recipe) -> int:
     largest = max(source.size for source in recipe.sources)
     return recipe.download_bytes + recipe.disk_bytes + largest  # pip holds one archive twice for a moment
 
 
-def _no_space(recipe: Recipe) -> UserError:
-    return UserError(
-        "too little disk space",
-        where=str(cache.root()),
-        allowed=f"{_needed(recipe) / 1e6:.0f} MB while fetching {recipe.name}",
-        try_="free some, or set BAKEOFF_HOME to a folder on another disk",
-    )
+def _not_written(recipe: Recipe, error: OSError) -> UserError:
+    where = str(cache.root())
+    if error.errno == errno.ENOSPC:
+        needed = f"{_needed(recipe) / 1e6:.0f} MB while fetching {recipe.name}"
+        return UserError("too little disk space", where=where, allowed=needed, try_=f"free some, or {_ELSEWHERE}")
+    return UserError("cannot write there", where=where, got=error.strerror, try_=_ELSEWHERE)

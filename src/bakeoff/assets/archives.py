@@ -144,16 +144,24 @@ def extract_all(path: Path, members: dict[str, str], out: Path) -> None:
             archive.extract(member, out, name)
 
 
-def join_members(parts: list[tuple[Path, str]], target: Path) -> None:
-    """Write members of several archives one after the other into one file, deleting each archive once it is used up.
+def join_only_members(paths: list[Path], suffix: str, target: Path) -> None:
+    """Join the one member with this suffix of each archive into one file, deleting each archive once it is used up.
 
     Args:
-        parts: (archive, member) in order.
+        paths: the archives, in order.
+        suffix: ending of the wanted member's name.
         target: the file to write.
+
+    Raises:
+        UserError: an archive holds no such member, or several.
 
     """
     with target.open("xb") as file:
-        for path, member in parts:
-            with Archive(path) as archive, archive.open(member) as stream:
-                shutil.copyfileobj(stream, file, _CHUNK)
+        for path in paths:
+            with Archive(path) as archive:
+                found = [name for name in archive.names() if name.endswith(suffix)]
+                if len(found) != 1:
+                    raise UserError(f"expected one *{suffix} member", where=path.name, got=found)
+                with archive.open(found[0]) as stream:
+                    shutil.copyfileobj(stream, file, _CHUNK)
             path.unlink()  # half of the disk space a large model needs would otherwise be its own parts

@@ -1,7 +1,7 @@
 """What an asset is: a file or folder of real data or real weights that an ordinary package index carries.
 
 Does: describe where an asset comes from, under which terms, and which files it turns into.
-Does not know: how to download (``download``), where it is kept (``cache``), or what uses it.
+Does not know: how to download (``index``), where it is kept (``cache``), or what uses it.
 """
 
 from __future__ import annotations

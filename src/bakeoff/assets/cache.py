@@ -76,8 +76,7 @@ def _terms(recipe: Recipe) -> dict[str, Any]:
         "licence_note": recipe.licence_note,
         "origin": recipe.origin,
         "sources": [
-            {"package": s.package, "version": s.version, "file": s.filename, "sha256": s.sha256}
-            for s in recipe.sources
+            {"package": s.package, "version": s.version, "file": s.filename, "sha256": s.sha256} for s in recipe.sources
         ],
     }
 
@@ -127,7 +126,7 @@ def locked(recipe: Recipe) -> Iterator[None]:
 
 def _flock(descriptor: int) -> None:
     try:
-        import fcntl  # noqa: PLC0415 - not on every platform
+        import fcntl  # not on every platform
     except ImportError:
         return  # without it the rename still keeps a half-written folder out of sight
     fcntl.flock(descriptor, fcntl.LOCK_EX)

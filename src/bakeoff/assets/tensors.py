@@ -76,7 +76,7 @@ def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
         UserError: the file is not safetensors, or holds a dtype numpy has no type for.
 
     """
-    import numpy as np  # noqa: PLC0415 - listing the assets must stay light
+    import numpy as np  # listing the assets must stay light
 
     with path.open("rb") as file:
         buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

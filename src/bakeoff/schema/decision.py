@@ -161,6 +161,7 @@ class Decision(Record):
     headline: Words
     summary: Words
     metric: str
+    confidence: float = Field(0.95, description="Level of every interval below, and the P(best) that was asked for.")
     score: Measurement | None = Field(None, description="Score of the recommended on confirm, corrected for having been selected.")
     regret: float | None = None
     regret_unit: str = ""

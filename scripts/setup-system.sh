@@ -1,0 +1,29 @@
+#!/bin/sh
+# System packages that the tests use: a browser for the report's tests, the OpenMP library LightGBM needs, a Chinese font.
+# Installs only what is missing, only as root on a system with apt; otherwise says what is missing and goes on
+# (the tests that need it skip themselves).
+set -u
+
+wanted=
+{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null 2>&1 || wanted="$wanted chromium"
+command -v chromedriver >/dev/null 2>&1 || wanted="$wanted chromium-driver"
+if [ "$(uname)" = Linux ]; then
+    { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } | grep -q 'libgomp\.so\.1' || wanted="$wanted libgomp1"
+fi
+if command -v fc-list >/dev/null 2>&1; then
+    [ -n "$(fc-list :lang=zh 2>/dev/null | head -n 1)" ] || wanted="$wanted fonts-wqy-zenhei"
+else
+    wanted="$wanted fontconfig fonts-wqy-zenhei"
+fi
+
+[ -z "$wanted" ] && exit 0
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "not installed, tests that need it are skipped:$wanted"
+    exit 0
+fi
+echo "installing:$wanted"
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 - one word per package
+{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $wanted >/dev/null; } ||
+    echo "could not install, tests that need it are skipped:$wanted"
+exit 0

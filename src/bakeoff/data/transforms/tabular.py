@@ -1,0 +1,124 @@
+"""From rows to a numeric table: numbers parsed, categories coded, everything else missing (NaN).
+
+The transform is a JSON record: ``{"kind": "tabular", "columns": [{"name", "kind": "number"}, {"name", "kind": "category",
+"values": [...]}]}``. Values are rounded to float32, so that a model trained in float64 and a graph run in float32 see the
+same numbers and take the same side of every split.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bakeoff.data.transforms.text import text_of
+from bakeoff.schema.artifact import InputColumn
+
+Row = Mapping[str, Any]
+Transform = Mapping[str, Any]
+
+MAX_VALUES = 255
+"""Most frequent values of a category that keep a code of their own; LightGBM and XGBoost both handle as many well."""
+_MIN_COUNT = 2
+_MISSING = frozenset({"", "nan"})
+_LARGEST = float(np.finfo(np.float32).max)
+_NAN = math.nan
+
+
+def number_of(value: object) -> float:
+    """Return a cell as a finite number, or NaN when it is missing or is no number; text such as ``' 1,234.5 '`` is read."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return _number_in(value)
+    if value is None:
+        return _NAN
+    try:
+        number = float(value)  # type: ignore[arg-type] # whatever a row holds
+    except (TypeError, ValueError, OverflowError):
+        return _NAN
+    return number if -_LARGEST <= number <= _LARGEST else _NAN
+
+
+def _number_in(text: str) -> float:
+    try:
+        number = float(text.replace(",", "").replace("_", "")) if "," in text else _NAN
+    except ValueError:
+        return _NAN
+    return number if -_LARGEST <= number <= _LARGEST else _NAN
+
+
+def category_of(value: object) -> str | None:
+    """Return a cell as a category, or None when it is missing."""
+    text = text_of(value).strip()
+    return None if text.lower() in _MISSING else text
+
+
+def fit(rows: Sequence[Row], inputs: Sequence[InputColumn]) -> dict[str, Any]:
+    """Return the transform of ``inputs`` with the category codes seen in ``rows`` (text columns count as categories).
+
+    Codes are given by falling frequency, ties in alphabetical order; values seen once, and all after the first
+    ``MAX_VALUES``, are treated like values never seen: missing. A category column without a repeated value is left out.
+    """
+    columns: list[dict[str, Any]] = []
+    dropped: list[str] = []
+    for column in inputs:
+        if column.kind == "number":
+            columns.append({"name": column.name, "kind": "number"})
+            continue
+        counts = Counter(found for row in rows if (found := category_of(row.get(column.name))) is not None)
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        values = [value for value, count in ordered[:MAX_VALUES] if count >= _MIN_COUNT]
+        if values:
+            columns.append({"name": column.name, "kind": "category", "values": values})
+        else:
+            dropped.append(column.name)
+    return {"kind": "tabular", "columns": columns, "dropped": dropped}
+
+
+class TableFeeder:
+    """Rows → (n, columns) float32 with NaN for whatever is missing, unknown or malformed.
+
+    Args:
+        transform: a record of kind ``tabular``.
+
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        self.names = [str(column["name"]) for column in transform["columns"]]
+        self.categorical = [at for at, column in enumerate(transform["columns"]) if column["kind"] == "category"]
+        self._cells = [_cell(column) for column in transform["columns"]]
+
+    def matrix(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+        """Return the table of ``rows``."""
+        table = np.empty((len(rows), len(self.names)), dtype=np.float32)
+        for at, row in enumerate(rows):
+            table[at] = [cell(row.get(name)) for name, cell in zip(self.names, self._cells, strict=True)]
+        return table
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
+        """Return the feeds of a graph: ``{"features": float32 (n, columns)}``."""
+        return {"features": self.matrix(rows)}
+
+
+def _cell(column: Mapping[str, Any]) -> Callable[[object], float]:
+    if column["kind"] == "number":
+        return number_of
+    codes = {value: float(code) for code, value in enumerate(column["values"])}
+
+    def code_of(value: object) -> float:
+        found = category_of(value)
+        return _NAN if found is None else codes.get(found, _NAN)
+
+    return code_of
+
+
+def feeder(transform: Transform, directory: Path) -> TableFeeder:  # noqa: ARG001 - the same shape as text.feeder
+    """Return what turns rows into the named arrays a graph takes."""
+    return TableFeeder(transform)

@@ -1,0 +1,157 @@
+"""Embeddings with a logistic head: a frozen pretrained encoder, or a table of static word vectors, and little training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bakeoff.models import _transformer as transformer
+from bakeoff.models.base import BuildContext, ExportContext
+from bakeoff.schema.artifact import Artifact
+from bakeoff.schema.base import Words
+from bakeoff.schema.candidate import CostPrior, Strategy, Variant
+from bakeoff.schema.errors import StepError
+from bakeoff.schema.plugin import FamilyTraits
+from bakeoff.schema.profile import Profile
+from bakeoff.schema.spec import Spec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+_DEFAULT_STRENGTH = 0.01
+_FOLDS = 4
+_ROWS_TO_CHOOSE = 40
+_SMALL = CostPrior(build_fixed=8.0, build_per_1000=14.0, predict_fixed=4.0, predict_per_1000=18.0)
+_LARGE = CostPrior(build_fixed=20.0, build_per_1000=400.0, predict_fixed=15.0, predict_per_1000=450.0)
+
+
+def _frozen(  # noqa: PLR0913 - a row of the table below
+    name: str, said: tuple[str, str], hub: str, licence: str, languages: tuple[str, ...], *,
+    weights: str | None = None, cost: CostPrior = _SMALL, length: int = 64, **params: Any,  # noqa: ANN401
+) -> Variant:  # fmt: skip
+    return Variant(
+        name=name, hub=hub, licence=licence, languages=languages, weights=weights, cost=cost, min_rows=20, simplicity=4,
+        label=Words(zh=f"{said[0]} 句向量 + 逻辑回归", en=f"{said[1]} embeddings + logistic regression"),
+        strategy=Strategy(max_length=length, freeze="body"), params={"format": "transformer", **params},
+    )  # fmt: skip
+
+
+_VARIANTS = (
+    _frozen("e5-small", ("多语言 E5-small", "multilingual E5-small"), "intfloat/multilingual-e5-small", "MIT", ("zh", "en"),
+            weights="multilingual-e5-small"),
+    _frozen("minilm", ("MiniLM-L6", "MiniLM-L6"), "sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0", ("en",),
+            weights="all-minilm-l6-v2", length=128,
+            cost=CostPrior(build_fixed=6.0, build_per_1000=15.0, predict_fixed=4.0, predict_per_1000=20.0)),
+    Variant(
+        name="wordllama", weights="wordllama-256", licence="MIT", languages=("zh", "en"), min_rows=20, simplicity=3,
+        label=Words(zh="WordLlama 静态词向量 + 逻辑回归", en="WordLlama static embeddings + logistic regression"),
+        params={"format": "static-linear"},
+        cost=CostPrior(build_fixed=3.0, build_per_1000=0.6, predict_fixed=1.5, predict_per_1000=0.4),
+    ),
+    _frozen("bge-small-zh", ("bge-small-zh", "bge-small-zh"), "BAAI/bge-small-zh-v1.5", "MIT", ("zh",),
+            pooling="first", normalise=True),
+    _frozen("bge-base-zh", ("bge-base-zh", "bge-base-zh"), "BAAI/bge-base-zh-v1.5", "MIT", ("zh",),
+            cost=_LARGE, pooling="first", normalise=True),
+    _frozen("bge-small-en", ("bge-small-en", "bge-small-en"), "BAAI/bge-small-en-v1.5", "MIT", ("en",),
+            pooling="first", normalise=True),
+    _frozen("bge-m3", ("bge-m3", "bge-m3"), "BAAI/bge-m3", "MIT", ("zh", "en"), cost=_LARGE, pooling="first", normalise=True),
+    _frozen("gte-multilingual", ("mE5-base", "mE5-base"), "intfloat/multilingual-e5-base", "MIT", ("zh", "en"),
+            cost=_LARGE, pooling="mean", normalise=True, prefix="query: "),
+)  # fmt: skip
+
+
+class EmbeddingHead:
+    """Frozen embeddings and a logistic regression; ``params.format`` says which kind of embeddings."""
+
+    traits = FamilyTraits(
+        label=Words(zh="句向量 + 线性头", en="embeddings + linear head"),
+        tasks=("text-classification",),
+        needs=transformer.NEEDS,
+        formats=("transformer", "static-linear"),
+        exports=("onnx",),
+        export_needs=transformer.EXPORT_NEEDS,
+        compressible=("dynamic_int8",),
+        excuses={"wordllama:dynamic_int8": "static embeddings are already 16 MB and take well under a millisecond"},
+    )
+
+    def variants(self, spec: Spec, profile: Profile) -> Sequence[Variant]:
+        """Return every embedding for the language of the rows; those on hubs are listed even when not at hand."""
+        del spec
+        return [found for found in _VARIANTS if profile.language in found.languages]
+
+    def build(self, context: BuildContext) -> Artifact:
+        """Embed the training rows once and fit the head.
+
+        Raises:
+            StepError: 'unavailable' weights, 'unsupported' length, 'error' when the rows carry one class.
+
+        """
+        if context.params.get("format") == "static-linear":
+            from bakeoff.models._static import build_static  # noqa: PLC0415 - only this variant needs it
+
+            return build_static(context)
+        prepared = transformer.prepare(context, prefix=True)
+        vectors, dtype = transformer.embed(prepared, context.train.rows)
+        strength = self._fit(context, prepared, vectors)
+        return transformer.write(context, prepared, strength=strength, embedded_in=dtype)
+
+    def _fit(self, context: BuildContext, prepared: transformer.Prepared, vectors: NDArray[np.float64]) -> float:
+        """Put a logistic regression on standardised vectors into the network's head, the standardising folded in."""
+        from bakeoff.models._logistic import fit_logistic  # noqa: PLC0415 - scikit-learn
+
+        mean, spread = vectors.mean(axis=0), vectors.std(axis=0)
+        spread[spread < 1e-9] = 1.0  # noqa: PLR2004 - a constant dimension carries nothing
+        scaled = (vectors - mean) / spread
+        labels, classes = context.train.labels, len(context.classes)
+        balanced = context.strategy.class_weights
+        strength = self._strength(scaled, labels, context.seed)
+        head = fit_logistic(scaled, labels, classes, strength=strength, balanced=balanced)
+        coef = head.coef / spread[:, None]
+        _fill(prepared.network.head, coef, head.intercept - mean @ coef, link=head.link)
+        return strength
+
+    def _strength(self, vectors: NDArray[np.float64], labels: NDArray[np.int64], seed: int) -> float:
+        """Choose the inverse regularisation by cross-validated log-loss on the training rows alone."""
+        import numpy as np  # noqa: PLC0415
+
+        counts = np.bincount(labels)
+        if len(labels) < _ROWS_TO_CHOOSE or counts[counts > 0].min() < _FOLDS:
+            return _DEFAULT_STRENGTH
+        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+        from sklearn.model_selection import StratifiedKFold, cross_val_score  # noqa: PLC0415
+
+        folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+        scores = [
+            cross_val_score(LogisticRegression(C=c, max_iter=300), vectors, labels, cv=folds, scoring="neg_log_loss").mean()
+            for c in _STRENGTHS
+        ]
+        return _STRENGTHS[int(np.argmax(scores))]
+
+    def export(self, context: ExportContext) -> Artifact:
+        """Convert to one ONNX graph: encoder, pooling, normalisation, head and softmax."""
+        if context.target != "onnx":
+            what = "embeddings with a head export to ONNX only"
+            raise StepError("unsupported", what, got=context.target, allowed=self.traits.exports)
+        if context.artifact.format == "static-linear":
+            from bakeoff.models._static import export_static  # noqa: PLC0415 - only this variant needs it
+
+            return export_static(context)
+        return transformer.export_onnx(context)
+
+
+def _fill(head: Any, coef: NDArray[np.float64], intercept: NDArray[np.float64], *, link: str) -> None:  # noqa: ANN401
+    """Copy (d, c) coefficients into a linear layer; a sigmoid's one column becomes the second of two logits."""
+    import numpy as np  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
+    if link == "sigmoid":
+        coef = np.hstack([np.zeros_like(coef), coef])
+        intercept = np.concatenate([np.zeros(1), intercept])
+    with torch.no_grad():
+        head.weight.copy_(torch.from_numpy(coef.T.astype(np.float32)))
+        head.bias.copy_(torch.from_numpy(intercept.astype(np.float32)))
+
+
+PLUGIN = EmbeddingHead()

@@ -1,0 +1,116 @@
+"""Fine-tuned encoder: a pretrained transformer with a linear head, trained as its ``Strategy`` says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bakeoff.models import _transformer as transformer
+from bakeoff.models.base import BuildContext, ExportContext
+from bakeoff.schema.artifact import Artifact
+from bakeoff.schema.base import Words
+from bakeoff.schema.candidate import CostPrior, Strategy, Variant
+from bakeoff.schema.errors import StepError
+from bakeoff.schema.plugin import FamilyTraits
+from bakeoff.schema.profile import Profile
+from bakeoff.schema.spec import Spec
+
+_SIMPLICITY = 6
+_MIN_ROWS = 100
+_MIN_STEPS = 60
+_SMALL = Strategy(
+    epochs=1, batch_size=16, learning_rate=2e-4, schedule="linear", warmup=0.1, freeze="embeddings",
+    precision="bf16", max_length=64,
+)  # fmt: skip
+_BASE = _SMALL.model_copy(update={"learning_rate": 5e-5, "max_length": 128})
+_SMALL_COST = CostPrior(build_fixed=10.0, build_per_1000=40.0, predict_fixed=4.0, predict_per_1000=18.0)
+_BASE_COST = CostPrior(build_fixed=15.0, build_per_1000=400.0, predict_fixed=5.0, predict_per_1000=150.0)
+
+
+def _hub(name: str, hub: str, licence: str, language: tuple[str, ...], *, base: bool = True) -> Variant:
+    short = hub.split("/")[-1]
+    return Variant(
+        name=name, hub=hub, licence=licence, languages=language, min_rows=_MIN_ROWS, simplicity=_SIMPLICITY,
+        label=Words(zh=f"微调 {short}", en=f"{short}, fine-tuned"), params={"min_steps": _MIN_STEPS},
+        strategy=_BASE if base else _SMALL, cost=_BASE_COST if base else _SMALL_COST,
+    )  # fmt: skip
+
+
+_LOCAL = (
+    Variant(
+        name="e5-small", weights="multilingual-e5-small", hub="intfloat/multilingual-e5-small", licence="MIT",
+        label=Words(zh="微调多语言 E5-small 编码器", en="multilingual E5-small encoder, fine-tuned"), languages=("zh", "en"),
+        params={"min_steps": _MIN_STEPS}, strategy=_SMALL, min_rows=_MIN_ROWS, cost=_SMALL_COST, simplicity=_SIMPLICITY,
+    ),
+    Variant(
+        name="minilm", weights="all-minilm-l6-v2", hub="sentence-transformers/all-MiniLM-L6-v2", licence="Apache-2.0",
+        label=Words(zh="微调 MiniLM-L6 编码器", en="MiniLM-L6 encoder, fine-tuned"), languages=("en",),
+        params={"min_steps": _MIN_STEPS}, min_rows=_MIN_ROWS, simplicity=_SIMPLICITY,
+        strategy=_SMALL.model_copy(update={"max_length": 128, "freeze": "none"}),
+        cost=CostPrior(build_fixed=8.0, build_per_1000=45.0, predict_fixed=4.0, predict_per_1000=20.0),
+    ),
+)  # fmt: skip
+
+_ON_HUBS = (
+    _hub("bert-base-chinese", "google-bert/bert-base-chinese", "Apache-2.0", ("zh",)),
+    _hub("roberta-wwm-zh", "hfl/chinese-roberta-wwm-ext", "Apache-2.0", ("zh",)),
+    _hub("macbert-base", "hfl/chinese-macbert-base", "Apache-2.0", ("zh",)),
+    _hub("bge-small-zh", "BAAI/bge-small-zh-v1.5", "MIT", ("zh",), base=False),
+    _hub("distilbert", "distilbert/distilbert-base-uncased", "Apache-2.0", ("en",)),
+    _hub("modernbert", "answerdotai/ModernBERT-base", "Apache-2.0", ("en",)),
+    _hub("bge-small-en", "BAAI/bge-small-en-v1.5", "MIT", ("en",), base=False),
+    _hub("xlm-roberta", "FacebookAI/xlm-roberta-base", "MIT", ("zh", "en")),
+)
+
+
+class Encoder:
+    """Fine-tunes pretrained encoders. ``params.min_steps`` adds epochs when rows are so few that one teaches little."""
+
+    traits = FamilyTraits(
+        label=Words(zh="微调编码器", en="fine-tuned encoder"),
+        tasks=("text-classification",),
+        needs=transformer.NEEDS,
+        formats=("transformer",),
+        exports=("onnx",),
+        export_needs=transformer.EXPORT_NEEDS,
+        compressible=("dynamic_int8",),
+    )
+
+    def variants(self, spec: Spec, profile: Profile) -> Sequence[Variant]:
+        """Return every encoder for the language of the rows; those on hubs are listed even when not at hand."""
+        del spec
+        return [found for found in (*_LOCAL, *_ON_HUBS) if profile.language in found.languages]
+
+    def build(self, context: BuildContext) -> Artifact:
+        """Fine-tune, or with ``probe`` only set the network up with initial weights.
+
+        Raises:
+            StepError: 'unavailable' weights, 'unsupported' strategy, 'non_finite' loss, 'error' when rows carry one class.
+
+        """
+        if not context.probe and len(set(context.train.labels.tolist())) < 2:  # noqa: PLR2004 - nothing to separate
+            what = "the training rows carry one class only"
+            raise StepError("error", what, try_="more training rows, or a stratified sample")
+        prepared = transformer.prepare(context, prefix=bool(context.params.get("prefix", False)))
+        from bakeoff.training import torch_loop as loop  # noqa: PLC0415 - PyTorch
+
+        loop.initialise(prepared.network.head, context.strategy.initialiser)
+        loop.freeze(prepared.network, context.strategy.freeze)
+        if context.probe:
+            return transformer.write(context, prepared, training=None)
+        log = loop.Loop(
+            prepared.network,
+            loop.Encoded(prepared.encode(context.train.rows), context.train.labels),
+            loop.Encoded(prepared.encode(context.calibrate.rows), context.calibrate.labels),
+            context.strategy, seed=context.seed, pad=prepared.pad, min_steps=int(context.params.get("min_steps", 0)),
+        ).run()  # fmt: skip
+        return transformer.write(context, prepared, training=log.record(), strategy=context.strategy.model_dump(mode="json"))
+
+    def export(self, context: ExportContext) -> Artifact:
+        """Convert to one ONNX graph: token ids in, probabilities out."""
+        if context.target != "onnx":
+            what = "an encoder exports to ONNX only"
+            raise StepError("unsupported", what, got=context.target, allowed=self.traits.exports)
+        return transformer.export_onnx(context)
+
+
+PLUGIN = Encoder()

@@ -1,0 +1,183 @@
+"""The Pareto plot: any two of quality, latency, cost, memory, size; limits drawn, feasible told from infeasible."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from markupsafe import Markup
+
+from bakeoff.report import facts, words
+from bakeoff.report.charts.scale import Axis
+from bakeoff.report.charts.svg import group, label, percent, stretched, tag
+from bakeoff.schema.base import Words
+from bakeoff.schema.decision import CandidateVerdict, Decision
+
+Better = Literal["high", "low"]
+FEASIBLE: Final = frozenset({"winner", "within_indifference", "dominated"})
+NUMBERED: Final = 20
+_REACH: Final = 0.25
+"""Quality further below the best than this is drawn at the edge: a majority baseline must not flatten everyone else."""
+
+
+@dataclass(frozen=True)
+class PlotAxis:
+    """One choosable axis: where every candidate sits on it, in per cent."""
+
+    name: str
+    title: Words
+    better: Better
+    marks: tuple[tuple[float, str], ...]
+    limit: float | None
+    limit_text: str
+    spots: Mapping[str, tuple[float, float, float, bool]]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What the page needs: choosable axes, the two shown first, the drawing, and the data for the script."""
+
+    axes: tuple[PlotAxis, ...]
+    x: str
+    y: str
+    drawing: Markup
+    data: dict[str, Any]
+
+
+def plot(decision: Decision) -> Plot | None:
+    """Return the plot, or None when fewer than two axes have numbers."""
+    axes = _axes(decision)
+    if len(axes) < 2:  # noqa: PLR2004
+        return None
+    named = {axis.name: axis for axis in axes}
+    y = decision.metric if decision.metric in named else axes[0].name
+    x = next(name for name in (axis.name for axis in axes) if name != y)
+    people = facts.ranked(decision)
+    fronts = {f"{a.name}|{b.name}": _front(a, b, people) for a in axes for b in axes if a is not b}
+    data = {
+        "axes": {axis.name: {"marks": axis.marks, "limit": axis.limit, "text": axis.limit_text, "better": axis.better} for axis in axes},
+        "spots": {found.id: {axis.name: axis.spots[found.id] for axis in axes if found.id in axis.spots} for found in people},
+        "fronts": fronts,
+    }
+    drawing = _draw(named[x], named[y], people, fronts[f"{x}|{y}"])
+    return Plot(axes=axes, x=x, y=y, drawing=drawing, data=data)
+
+
+def _axes(decision: Decision) -> tuple[PlotAxis, ...]:
+    latencies = ("latency_p95", "latency_p50", "latency_p99")
+    limited = [name for name in latencies if facts.limit_of(decision, name)] or list(latencies)
+    latency = next((name for name in limited if _values(decision, name)), None)
+    wanted: list[tuple[str, Better]] = [(decision.metric, "high")]
+    wanted += [(latency, "low")] if latency else []
+    wanted += [("cost", "low"), ("memory", "low"), ("size", "low"), ("throughput", "high")]
+    return tuple(axis for name, better in wanted if (axis := _axis(decision, name, better)))
+
+
+def _axis(decision: Decision, name: str, better: Better) -> PlotAxis | None:
+    values = _values(decision, name)
+    if not values:
+        return None
+    limit = facts.limit_of(decision, name)
+    seen = [number for value, low, high, _ in values.values() for number in (value, low, high)]
+    if name == decision.metric:
+        seen = [number for number in seen if number >= max(seen) - _REACH]
+    axis = Axis.around([*seen, limit.limit] if limit else seen)
+    unit = next(iter(values.values()))[3]
+    spots = {key: (axis.at(v), axis.at(low), axis.at(high), not axis.holds(v)) for key, (v, low, high, _) in values.items()}
+    return PlotAxis(
+        name=name, title=facts.metric_name(name), better=better, marks=tuple(axis.marks(unit, name)), spots=spots,
+        limit=axis.at(limit.limit) if limit else None, limit_text=facts.limit_text(limit, decision.metric) if limit else "",
+    )  # fmt: skip
+
+
+def _values(decision: Decision, name: str) -> dict[str, tuple[float, float, float, str]]:
+    found: dict[str, tuple[float, float, float, str]] = {}
+    for one in decision.candidates:
+        if name == "cost":
+            if one.cost:
+                found[one.id] = (one.cost.total, one.cost.low, one.cost.high, one.cost.currency)
+            continue
+        metric = one.metrics.get(name)
+        if metric and metric.value is not None and metric.validity != "refused":
+            low, high = (metric.low, metric.high) if metric.low is not None and metric.high is not None else (metric.value, metric.value)
+            found[one.id] = (metric.value, low, high, metric.unit)
+    return found
+
+
+def _front(x: PlotAxis, y: PlotAxis, people: Sequence[CandidateVerdict]) -> list[tuple[float, float]]:
+    """Return the corners of the frontier of feasible candidates, in per cent, from the better end of x on."""
+    here = [(x.spots[c.id][0], y.spots[c.id][0]) for c in people if c.status in FEASIBLE and c.id in x.spots and c.id in y.spots]
+    right, up = (1 if x.better == "high" else -1), (1 if y.better == "high" else -1)
+    corners: list[tuple[float, float]] = []
+    for px, py in sorted(here, key=lambda spot: (-right * spot[0], -up * spot[1])):
+        if not corners or up * py > up * corners[-1][1]:
+            corners.append((px, py))
+    return corners
+
+
+def stairs(corners: Sequence[tuple[float, float]]) -> str:
+    """Return the path of the frontier in a layer of 100 × 100 units."""
+    steps = [f"M{corners[0][0]:.2f} {100 - corners[0][1]:.2f}"] if corners else []
+    for (_, before), (px, py) in zip(corners, corners[1:], strict=False):
+        steps.append(f"L{px:.2f} {100 - before:.2f}L{px:.2f} {100 - py:.2f}")
+    return "".join(steps)
+
+
+def _draw(x: PlotAxis, y: PlotAxis, people: Sequence[CandidateVerdict], front: Sequence[tuple[float, float]]) -> Markup:
+    points = [_point(rank, found, x, y) for rank, found in enumerate(people, 1) if found.metrics]
+    return tag(
+        "svg",
+        tag("g", *_grid(x, y), class_="grid", aria_hidden="true"),
+        tag("g", *_limits(x, y), class_="limits", aria_hidden="true"),
+        stretched(tag("path", d=stairs(front), class_="front"), class_="layer"),
+        tag("g", *reversed(points), class_="points"),
+        width="100%", height="100%", class_="plot-area", role="group",
+    )  # fmt: skip
+
+
+def _grid(x: PlotAxis, y: PlotAxis) -> list[Markup]:
+    parts = []
+    for at, mark in x.marks:
+        parts += [tag("line", x1=percent(at), x2=percent(at), y1="0", y2="100%"), tag("text", mark, x=percent(at), y="100%", dy=20, class_="x")]
+    for at, mark in y.marks:
+        parts += [tag("line", y1=percent(100 - at), y2=percent(100 - at), x1="0", x2="100%")]
+        parts += [tag("text", mark, x="0", y=percent(100 - at), dx=-8, dy=4, class_="y")]
+    return parts
+
+
+def _limits(x: PlotAxis, y: PlotAxis) -> list[Markup]:
+    parts = []
+    if x.limit is not None:
+        start, width = (x.limit, 100 - x.limit) if x.better == "low" else (0.0, x.limit)
+        parts += [tag("rect", x=percent(start), y="0", width=percent(width), height="100%", class_="beyond")]
+        parts += [tag("line", x1=percent(x.limit), x2=percent(x.limit), y1="0", y2="100%", class_="limit")]
+        side = "end" if x.limit > 50 else "start"  # noqa: PLR2004 - the half with more room
+        shift = -6 if side == "end" else 6
+        parts += [label(words.text("plot.limit", limit=x.limit_text), x=percent(x.limit), y="0", dx=shift, dy=14, text_anchor=side)]
+    if y.limit is not None:
+        top, height = (100 - y.limit, y.limit) if y.better == "high" else (0.0, 100 - y.limit)
+        parts += [tag("rect", x="0", y=percent(top), width="100%", height=percent(height), class_="beyond")]
+        parts += [tag("line", x1="0", x2="100%", y1=percent(100 - y.limit), y2=percent(100 - y.limit), class_="limit")]
+        parts += [label(words.text("plot.limit", limit=y.limit_text), x="0", y=percent(100 - y.limit), dx=6, dy=-6, text_anchor="start")]
+    return parts
+
+
+def _point(rank: int, found: CandidateVerdict, x: PlotAxis, y: PlotAxis) -> Markup:
+    here, there = x.spots.get(found.id), y.spots.get(found.id)
+    numbered = rank <= NUMBERED
+    shown = here is not None and there is not None
+    px, xl, xh, x_off = here or (0.0, 0.0, 0.0, False)
+    py, yl, yh, y_off = there or (0.0, 0.0, 0.0, False)
+    kind = " off" if x_off or y_off else ""
+    mark = [tag("circle", r=17 if numbered else 12, class_="reach"), tag("circle", r=10 if numbered else 4.5, class_="dot")]
+    mark += [tag("text", str(rank), dy=3.8)] if numbered else []
+    parts = [
+        tag("line", x1=percent(xl), x2=percent(xh), y1=percent(100 - py), y2=percent(100 - py), class_="ex"),
+        tag("line", x1=percent(px), x2=percent(px), y1=percent(100 - yl), y2=percent(100 - yh), class_="ey"),
+        tag("svg", *mark, x=percent(px), y=percent(100 - py), overflow="visible", class_="at"),
+    ]
+    return tag(
+        "g", group(parts), class_=f"pt s-{found.status}{kind}", data_id=found.id, tabindex="0" if rank == 1 else "-1", role="img",
+        aria_labelledby=f"name-{rank}", display=None if shown else "none",
+    )  # fmt: skip

@@ -1,0 +1,137 @@
+"""Loads an artefact with the runtime named for it, without searching for plugins: what serving and ensembles use."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+from pathlib import Path, PurePosixPath
+from typing import cast
+
+from pydantic import ValidationError
+
+from bakeoff.data.transforms.rule import Classifier
+from bakeoff.runtimes.base import Predictor, Runtime
+from bakeoff.schema.artifact import Artifact, FileEntry
+from bakeoff.schema.errors import BundleError, StepError, UserError
+
+ARTIFACT_FILE = "artifact.json"
+RUNTIMES = {
+    "composite": "bakeoff.runtimes.composite",
+    "llama_cpp": "bakeoff.runtimes.llama_cpp",
+    "native": "bakeoff.runtimes.native",
+    "onnxruntime": "bakeoff.runtimes.onnxruntime",
+    "openai_api": "bakeoff.runtimes.openai_api",
+    "pytorch": "bakeoff.runtimes.pytorch",
+}
+"""Our own runtimes; a test keeps this table equal to what the registry finds."""
+_BLOCK = 1 << 20
+
+
+def runtime_named(name: str) -> Runtime:
+    """Return a runtime plugin: ours by module, others' by entry point.
+
+    Raises:
+        UserError: there is no such runtime.
+
+    """
+    if name in RUNTIMES:
+        return cast("Runtime", importlib.import_module(RUNTIMES[name]).PLUGIN)
+    points = importlib.metadata.entry_points(group="bakeoff.runtimes", name=name)
+    for point in points:
+        return cast("Runtime", point.load())
+    what = "no such runtime"
+    raise UserError(what, got=name, allowed=sorted(RUNTIMES))
+
+
+def load_predictor(artifact: Artifact, directory: Path, runtime_name: str, threads: int) -> Predictor:
+    """Load an artefact whose files are in ``directory``; the result gives raw probabilities.
+
+    Raises:
+        UserError: there is no such runtime.
+        StepError: the runtime does not load this format ('unsupported'), or a library is missing ('unavailable').
+
+    """
+    runtime = runtime_named(runtime_name)
+    if artifact.format not in runtime.traits.loads:
+        what = f"runtime {runtime_name} does not load this format"
+        raise StepError("unsupported", what, got=artifact.format, allowed=runtime.traits.loads)
+    return runtime.load(artifact, directory, threads)
+
+
+def load_classifier(directory: Path, runtime_name: str, threads: int, *, verify: bool = False) -> Classifier:
+    """Load the artefact described by ``directory/artifact.json`` with its rule applied.
+
+    Args:
+        directory: an artefact directory.
+        runtime_name: file name of the runtime.
+        threads: upper limit of the threads used.
+        verify: read and hash every file first.
+
+    Raises:
+        BundleError: ``artifact.json`` is missing or malformed, or (with ``verify``) a file is missing or altered.
+
+    """
+    artifact = read_artifact(directory)
+    if verify:
+        verify_files(artifact.files, directory)
+    return Classifier(load_predictor(artifact, directory, runtime_name, threads), artifact)
+
+
+def read_artifact(directory: Path) -> Artifact:
+    """Read ``artifact.json``.
+
+    Raises:
+        BundleError: it is missing or malformed.
+
+    """
+    path = directory / ARTIFACT_FILE
+    try:
+        return Artifact.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        what = f"{ARTIFACT_FILE} is missing"
+        raise BundleError(what, where=str(directory)) from error
+    except ValidationError as error:
+        what = f"{ARTIFACT_FILE} is malformed: {error.errors()[0]['msg']}"
+        raise BundleError(what, where=str(directory)) from error
+
+
+def verify_files(files: tuple[FileEntry, ...], directory: Path) -> None:
+    """Hash every listed file.
+
+    Raises:
+        BundleError: a path leaves the directory, or a file is missing, a link out of it, or altered.
+
+    """
+    for entry in files:
+        path = contained(directory, entry.path)
+        if not path.is_file():
+            what = "a file of the artefact is missing"
+            raise BundleError(what, where=str(directory), got=entry.path)
+        if path.stat().st_size != entry.size or _sha256(path) != entry.sha256:
+            what = "a file of the artefact was altered"
+            raise BundleError(what, where=str(directory), got=entry.path)
+
+
+def contained(directory: Path, relative: str) -> Path:
+    """Return ``directory/relative`` when it really lies inside, links followed.
+
+    Raises:
+        BundleError: the path is absolute, climbs out, or leads out through a link.
+
+    """
+    parts = PurePosixPath(relative.replace("\\", "/"))
+    root = directory.resolve()
+    odd = not relative or "\0" in relative or ":" in relative or parts.is_absolute() or ".." in parts.parts
+    if odd or not (path := (root / parts).resolve()).is_relative_to(root):
+        what = "a file path leaves the artefact"
+        raise BundleError(what, where=str(directory), got=relative)
+    return path
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

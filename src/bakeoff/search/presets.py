@@ -1,0 +1,79 @@
+"""How much is measured: three presets, and the arithmetic of rungs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bakeoff.schema.candidate import Candidate
+from bakeoff.schema.profile import Profile
+from bakeoff.schema.spec import Spec
+
+MIN_ROWS = 60
+"""Fewest rows a quality figure is read from: below it, intervals of ±12 points and more say nothing."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of the simple search.
+
+    Args:
+        fractions: share of the train split at each rung, the last one is what would be shipped.
+        limits: select rows judged at each rung (None: all).
+        keep: at most this share of the arms goes on after a rung (successive halving's 1/η).
+        arms: arms in the final.
+        paths: compression × runtime paths of one arm in the final.
+        seeds: trainings of one finalist arm, for the seed variance.
+        rounds: interleaved timing rounds of the final.
+        slice: largest share of the time budget one trial may be planned to take.
+
+    """
+
+    fractions: tuple[float, ...]
+    limits: tuple[int | None, ...]
+    keep: float
+    arms: int
+    paths: int
+    seeds: int
+    rounds: int
+    slice: float
+
+
+PRESETS = {
+    "quick": Preset((0.15, 1.0), (400, 1000), 0.5, 3, 2, 2, 3, 0.15),
+    "standard": Preset((0.11, 0.33, 1.0), (600, 1200, None), 0.5, 4, 3, 3, 4, 0.15),
+    "rigorous": Preset((0.11, 0.33, 1.0), (1000, None, None), 0.67, 6, 4, 5, 8, 0.30),
+}
+
+
+def preset(spec: Spec) -> Preset:
+    """Return the settings the specification asks for."""
+    return PRESETS[spec.preset]
+
+
+def build_seconds(candidate: Candidate, rows: float) -> float:
+    """Predicted seconds of building on ``rows`` training rows, from the shipped prior."""
+    cost = candidate.variant.cost
+    return cost.build_fixed + cost.build_per_1000 * rows / 1000
+
+
+def predict_seconds(candidate: Candidate, rows: float) -> float:
+    """Predicted seconds of loading and predicting ``rows`` rows, from the shipped prior."""
+    cost = candidate.variant.cost
+    return cost.predict_fixed + cost.predict_per_1000 * rows / 1000
+
+
+def fitting_rows(candidate: Candidate, rows: int, seconds: float) -> int:
+    """Return how many of ``rows`` rows can be predicted within ``seconds``, never fewer than ``MIN_ROWS`` if there are as many."""
+    per_row = candidate.variant.cost.predict_per_1000 / 1000
+    fit = rows if per_row <= 0 else int(seconds / per_row)
+    return min(rows, max(MIN_ROWS, fit))
+
+
+def rung_rows(candidate: Candidate, spec: Spec, profile: Profile, rung: int) -> tuple[int, int | None]:
+    """Return (training rows, select limit) of an arm at a rung; a limit equal to the whole split is None."""
+    settings = preset(spec)
+    limit = settings.limits[rung]
+    wanted = min(profile.split.select, limit) if limit else profile.split.select
+    fit = fitting_rows(candidate, wanted, settings.slice * spec.budget.time)
+    rows = round(settings.fractions[rung] * profile.split.train) if candidate.variant.trains else 0
+    return rows, None if fit >= profile.split.select else fit

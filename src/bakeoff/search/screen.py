@@ -1,0 +1,51 @@
+"""Feasible before good: which candidates a probe with initial weights already proves to break a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from bakeoff.schema.base import Words
+from bakeoff.schema.candidate import Candidate
+from bakeoff.schema.measurement import Measurement
+from bakeoff.schema.spec import Requirements
+from bakeoff.schema.trial import Elimination
+from bakeoff.schema.units import say_bytes, say_seconds
+
+
+def upper_limits(requirements: Requirements) -> Iterator[tuple[str, float]]:
+    """Yield (measurement name, limit) of every upper limit that does not depend on trained weights."""
+    for name in ("p50", "p95", "p99"):
+        limit = getattr(requirements.latency, name)
+        if limit is not None:
+            yield f"latency_{name}", limit
+    if requirements.memory.max is not None:
+        yield "memory", requirements.memory.max
+    if requirements.size.max is not None:
+        yield "size", requirements.size.max
+
+
+def screened(candidate: Candidate, probed: Mapping[str, Measurement], requirements: Requirements) -> Elimination | None:
+    """Return why the probe rules this candidate out, or None.
+
+    Only proof counts: the whole interval above the limit, on a quiet machine (a busy one only ever adds time, so what it
+    says against a candidate is not believed).
+    """
+    for name, limit in upper_limits(requirements):
+        found = probed.get(name)
+        if found is None or found.validity == "noisy":
+            continue
+        least = found.low if found.low is not None else (found.value if name in {"memory", "size"} else None)
+        if least is not None and least > limit:
+            return Elimination(candidate=candidate.id, kind="infeasible", reason=_proof(name, found, least, limit))
+    return None
+
+
+def _proof(name: str, found: Measurement, least: float, limit: float) -> Words:
+    say = say_seconds if name.startswith("latency") else say_bytes
+    what = name.removeprefix("latency_")
+    shown = say(found.value) if found.value is not None else f"≥ {say(least)}"
+    return Words(
+        zh=f"用初始权重在真实运行时上试测：{what} 为 {shown}（至少 {say(least)}，n={found.n}），超过上限 {say(limit)}，训练之前即可排除",
+        en=f"probed with initial weights on the real runtime: {what} {shown} (at least {say(least)}, n={found.n}) "
+        f"is above the limit {say(limit)}; out before any training",
+    )

@@ -1,0 +1,160 @@
+"""Runs the application on uvicorn: sockets, signals, draining, slow clients."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from bakeoff.schema.errors import UnavailableError, UserError
+from bakeoff.serving.limits import Limits
+
+if TYPE_CHECKING:
+    from bakeoff.serving.app import App
+
+logger = logging.getLogger("bakeoff.serving")
+_SWITCH = 1e-3
+"""Seconds a thread keeps the interpreter: lower than Python's 5 ms, so that computing features does not hold up answers."""
+
+
+def serve(
+    bundle: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    threads: int | None = None,
+    limits: Limits | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a bundle until SIGTERM or SIGINT; requests in flight are answered before this returns.
+
+    Args:
+        bundle: a folder written by ``bakeoff ship``.
+        host: address to bind, the loopback interface unless told otherwise.
+        port: TCP port; 0 takes a free one.
+        threads: threads of the model; the contract's when None.
+        limits: what is accepted.
+        announce: called with the base URL once the socket listens.
+
+    Raises:
+        BundleError: the bundle is altered or does not load.
+        UserError: the port is taken.
+
+    """
+    _require()
+    from bakeoff.serving.app import App
+    from bakeoff.serving.model import load, open_bundle
+
+    limits = limits or Limits()
+    served = load(open_bundle(bundle), threads)
+    app = App(served, limits)
+    sys.setswitchinterval(_SWITCH)
+    try:
+        run(app, host, port, announce)
+    finally:
+        served.classifier.close()
+
+
+def run(app: App, host: str, port: int, announce: Callable[[str], None] | None = None) -> None:
+    """Run an application on a socket of its own until a signal ends it."""
+    socket = _listen(host, port)
+    url = _url(host, socket.getsockname()[1])
+    server = _server(app)
+    logger.info("serving %s on %s", app.served.opened.manifest.candidate, url)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(server.serve(sockets=[socket]))
+        while not server.started and not task.done():
+            await asyncio.sleep(0.005)
+        if announce and server.started:
+            announce(url)
+        await task
+
+    from uvicorn.config import Config
+
+    factory = Config(app=None, loop="auto").get_loop_factory()  # type: ignore[arg-type]  # only the loop is asked for
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
+    logger.info("stopped")
+
+
+def _require() -> None:
+    from importlib.util import find_spec
+
+    lacking = [name for name in ("uvicorn", "orjson", "prometheus_client") if find_spec(name) is None]
+    if lacking:
+        what = "the server needs packages that are not installed"
+        raise UnavailableError(what, got=", ".join(lacking), try_="pip install 'bakeoff[serve]'")
+
+
+def _listen(host: str, port: int) -> Any:  # noqa: ANN401 - a socket; the module is imported late
+    import socket
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        what = f"cannot listen there: {error}"
+        raise UserError(what, where=f"{host}:{port}", try_="another --port") from None
+    bound.setblocking(False)
+    return bound
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _server(app: App) -> Any:  # noqa: ANN401 - a uvicorn server; the module is imported late
+    import uvicorn
+
+    limits = app.limits
+
+    class Server(uvicorn.Server):
+        """Uvicorn's, with readiness withdrawn before the socket closes, and clients that never finish their headers cut."""
+
+        waiting: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            """Stop being ready at once, stop listening after ``drain_seconds``; a second signal does not wait."""
+            if app.ready and limits.drain_seconds > 0:
+                app.ready_until = monotonic() + limits.drain_seconds
+                app.withdraw()
+            else:
+                app.withdraw()
+                self.force_exit = self.should_exit
+                self.should_exit = True
+
+        async def on_tick(self, counter: int) -> bool:
+            """Look after deadlines ten times a second."""
+            app.batcher.expire(asyncio.get_running_loop().time())
+            if counter % 10 == 0:
+                self._cut_idle()
+            if app.ready_until is not None and monotonic() >= app.ready_until:
+                self.should_exit = True
+            return await super().on_tick(counter)
+
+        def _cut_idle(self) -> None:
+            now = monotonic()
+            for connection in list(self.server_state.connections):
+                cycle = getattr(connection, "cycle", None)
+                silent = (cycle is None or cycle.response_complete) and connection.timeout_keep_alive_task is None
+                if not silent:
+                    self.waiting.pop(connection, None)
+                elif now - self.waiting.setdefault(connection, now) > limits.header_seconds:
+                    connection.transport.close()
+
+    config = uvicorn.Config(
+        app, lifespan="on", log_config=None, access_log=False, server_header=False, date_header=False, ws="none",
+        proxy_headers=False, timeout_keep_alive=75, limit_concurrency=limits.connections,
+        timeout_graceful_shutdown=int(limits.stop_seconds),
+    )  # fmt: skip
+    return Server(config)

@@ -1,0 +1,132 @@
+"""A study's memory: the ledger, its documents, and the places of artefacts and frozen data, read and written by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from bakeoff.schema.base import Words, canonical
+from bakeoff.schema.candidate import Candidate, Unavailable
+from bakeoff.schema.errors import StudyError
+from bakeoff.schema.profile import Profile
+from bakeoff.schema.spec import Spec
+from bakeoff.schema.trial import Elimination, Proposal
+from bakeoff.store.evidence import StudyEvidence
+from bakeoff.store.ledger import Ledger
+from bakeoff.store.study_lock import study_lock
+
+_CANDIDATES = TypeAdapter(tuple[Candidate, ...])
+_UNAVAILABLE = TypeAdapter(tuple[Unavailable, ...])
+_ELIMINATIONS = TypeAdapter(tuple[Elimination, ...])
+
+
+class Archive:
+    """An open study folder.
+
+    Args:
+        directory: the folder; it must hold a ledger unless ``create``.
+        create: start a new ledger where there is none.
+
+    Raises:
+        StudyError: no study is there, or it cannot be read.
+
+    """
+
+    def __init__(self, directory: Path, *, create: bool = False) -> None:
+        self.directory = directory
+        self.ledger = Ledger.open(directory, create=create)
+
+    @classmethod
+    @contextmanager
+    def writing(cls, directory: Path) -> Iterator[Archive]:
+        """Open for writing, alone: a second run on the same folder is refused while this one lives."""
+        directory.mkdir(parents=True, exist_ok=True)
+        with study_lock(directory):
+            archive = cls(directory, create=True)
+            try:
+                yield archive
+            finally:
+                archive.ledger.close()
+
+    @property
+    def data_directory(self) -> Path:
+        """Where frozen data are kept."""
+        return self.directory / "data"
+
+    def begin(
+        self, spec: Spec, profile: Profile, candidates: Sequence[Candidate], unavailable: Sequence[Unavailable]
+    ) -> None:
+        """Note what is to be studied; the ledger's earlier rows stay and are used where their keys still hold."""
+        self._put("spec", canonical(spec))
+        self._put("profile", canonical(profile))
+        self._put("candidates", _CANDIDATES.dump_json(tuple(candidates)).decode())
+        self._put("unavailable", _UNAVAILABLE.dump_json(tuple(unavailable)).decode())
+
+    def told(self, proposal: Proposal) -> None:
+        """Note what the search concluded, and the candidates it made up (ensembles with their members)."""
+        self._put("eliminations", _ELIMINATIONS.dump_json(proposal.eliminations).decode())
+        self._put("finalists", canonical(list(proposal.finalists)))
+        if proposal.stop_rule is not None:
+            self.stopped(proposal.stop_rule)
+        made = {trial.candidate.id: trial.candidate for trial in proposal.trials if trial.candidate.members}
+        if made:
+            known = self._candidates()
+            merged = tuple(made.pop(candidate.id, candidate) for candidate in known) + tuple(made.values())
+            self._put("candidates", _CANDIDATES.dump_json(merged).decode())
+
+    def stopped(self, rule: Words) -> None:
+        """Note which rule ended the run."""
+        self._put("stop_rule", canonical(rule))
+
+    def spec(self) -> Spec:
+        """Return the specification the study was last run with."""
+        return Spec.model_validate_json(self._need("spec"))
+
+    def evidence(self) -> StudyEvidence:
+        """Return everything known for the current data."""
+        profile = Profile.model_validate_json(self._need("profile"))
+        stop = Words.model_validate_json(self.ledger.document("stop_rule") or '{"zh": "", "en": ""}')
+        return StudyEvidence(
+            spec=self.spec(),
+            profile=profile,
+            candidates=self._candidates(),
+            unavailable=_UNAVAILABLE.validate_json(self._need("unavailable")),
+            results=self.ledger.evidence(data=profile.data),
+            environments=self.ledger.environments(),
+            eliminations=_ELIMINATIONS.validate_json(self.ledger.document("eliminations") or "[]"),
+            finalists=tuple(json.loads(self.ledger.document("finalists") or "[]")),
+            stop_rule=(stop.zh, stop.en),
+        )
+
+    def trials(self) -> int:
+        """Return how many trials the ledger holds for the current data: distinct (candidate, purpose, fidelity, round)."""
+        rows = [row.result for row in self.ledger.evidence(data=Profile.model_validate_json(self._need("profile")).data)]
+        return len({(r.candidate, r.purpose, r.fidelity.model_dump_json(), r.round) for r in rows})
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file of the study folder atomically and return its path."""
+        path = self.directory / name
+        partial = path.with_name(f".{name}.partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+        return path
+
+    def _candidates(self) -> tuple[Candidate, ...]:
+        return _CANDIDATES.validate_json(self._need("candidates"))
+
+    def _put(self, name: str, text: str) -> None:
+        if self.ledger.document(name) != text:  # a second run of a finished study writes nothing
+            self.ledger.put_document(name, text)
+
+    def _need(self, name: str) -> str:
+        text = self.ledger.document(name)
+        if text is None:
+            what = "the study was never begun: nothing is in its ledger"
+            raise StudyError(what, where=str(self.directory), try_="bakeoff run SPEC --out STUDY")
+        return text
+
+

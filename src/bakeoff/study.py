@@ -1,0 +1,169 @@
+"""One study: a specification, its data and everything learned for it. The walk, readable aloud."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bakeoff.data.freeze import Frozen
+from bakeoff.data.keep import freeze
+from bakeoff.decision import decide
+from bakeoff.schema.base import Words
+from bakeoff.schema.decision import Decision
+from bakeoff.schema.errors import StudyError
+from bakeoff.schema.loading import load_spec, override
+from bakeoff.schema.spec import Spec
+from bakeoff.search import Plan, ask, compose, plan
+from bakeoff.store.archive import Archive
+
+if TYPE_CHECKING:
+    from bakeoff.evaluation.events import Event
+    from bakeoff.schema.contract import Manifest
+
+OnEvent = Callable[["Event"], None]
+
+_OUT_OF_TIME = Words(zh="到达时间上限", en="the time limit was reached")
+_OUT_OF_TRIALS = Words(zh="到达试验次数上限", en="the limit on the number of trials was reached")
+
+
+class Study:
+    """A study folder: opened from a specification (new or resumed) or from the folder itself (read only).
+
+    Args:
+        spec: the specification, with command-line overrides applied.
+        directory: the study folder.
+        base: folder the specification's data path is relative to; None when opened from the folder.
+
+    """
+
+    def __init__(self, spec: Spec, directory: Path, base: Path | None) -> None:
+        self.spec, self.directory, self.base = spec, directory, base
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        out: str | Path | None = None,
+        overrides: Mapping[str, str] | None = None,
+    ) -> Study:
+        """Open a study folder, or the study of a specification file.
+
+        Args:
+            path: a specification (YAML) or a study folder.
+            out: study folder of a specification; default ``NAME.study`` beside it.
+            overrides: dotted fields of the specification to change, as written on the command line.
+
+        Raises:
+            SpecError: the specification is wrong; every problem is listed.
+            StudyError: the folder is no study.
+
+        """
+        path = Path(path)
+        if path.is_dir():
+            spec = Archive(path).spec()
+            return cls(override(spec, overrides) if overrides else spec, path, None)
+        spec = load_spec(path, overrides)
+        return cls(spec, Path(out) if out else path.parent / f"{spec.name}.study", path.parent)
+
+    def plan(self) -> Plan:
+        """Return what a run would do, with predicted seconds; runs nothing and writes nothing."""
+        frozen = self.frozen()
+        return plan(self.spec, frozen.profile, *compose(self.spec, frozen.profile))
+
+    def frozen(self) -> Frozen:
+        """Read, clean, split and profile the data; keeps nothing."""
+        return freeze(self.spec, self._base(), None)
+
+    def run(self, *, workers: int = 1, on_event: OnEvent | None = None) -> Decision:
+        """Freeze the data, then ask, evaluate and tell until nothing more is worth measuring; then decide.
+
+        A run that was stopped or killed goes on where it was; a finished one only decides again.
+
+        Args:
+            workers: trainings at once; timing always runs alone.
+            on_event: told of everything that happens, for a live view.
+
+        Raises:
+            StudyError: another run holds this study, or the folder cannot be written.
+            DataError: the data cannot be decided upon.
+
+        """
+        from bakeoff.evaluation.executor import Executor  # noqa: PLC0415 - decide and report must not need psutil and friends
+
+        base = self._base()
+        with Archive.writing(self.directory) as archive:
+            frozen = freeze(self.spec, base, archive.data_directory)
+            archive.begin(self.spec, frozen.profile, *compose(self.spec, frozen.profile))
+            with Executor(archive, frozen, self.spec, workers=workers, on_event=on_event) as executor:
+                self._measure(archive, executor)
+            decision = self._conclude(archive, None)
+        return decision
+
+    def _measure(self, archive: Archive, executor: Any) -> None:  # noqa: ANN401 - imported lazily above
+        """Ask, evaluate, tell: until the search is content or a budget ends it."""
+        deadline = time.monotonic() + 1.5 * self.spec.budget.time
+        shortlist: tuple[str, ...] = ()
+        while True:
+            proposal = ask(self.spec, archive.evidence(), shortlist)
+            archive.told(proposal)
+            if not proposal.trials:
+                found = self._shortlist(archive)
+                if set(found) <= set(shortlist):
+                    return
+                shortlist = tuple(dict.fromkeys([*shortlist, *found]))
+                continue
+            room = self.spec.budget.trials - archive.trials()
+            if room <= 0 or time.monotonic() > deadline:
+                archive.stopped(_OUT_OF_TRIALS if room <= 0 else _OUT_OF_TIME)
+                return
+            executor.run(proposal.trials[:room], deadline=deadline)
+
+    def _shortlist(self, archive: Archive) -> tuple[str, ...]:
+        """Whoever might be shipped: the recommended and the runner-up of a decision on what is known so far."""
+        decision = decide(archive.evidence())
+        chosen = [decision.recommended.id if decision.recommended else None, decision.runner_up]
+        return tuple(name for name in chosen if name is not None)
+
+    def decide(self) -> Decision:
+        """Decide from the ledger alone, under this study's specification (with its overrides); runs nothing."""
+        archive = Archive(self.directory)
+        stored = archive.spec()
+        return decide(archive.evidence(), self.spec if self.spec != stored else None)
+
+    def _conclude(self, archive: Archive, spec: Spec | None) -> Decision:
+        decision = decide(archive.evidence(), spec)
+        from bakeoff.report import render  # noqa: PLC0415 - jinja2 only when a report is written
+
+        language = decision.profile.language
+        for form in ("json", "html", "md"):
+            archive.write(f"report.{form}" if form != "json" else "decision.json", render(decision, language, form))
+        return decision
+
+    def report(self, language: str | None = None, form: str = "html") -> str:
+        """Return the report: ``html`` (both languages, ``language`` first), ``md`` or ``json``."""
+        from bakeoff.report import render  # noqa: PLC0415 - jinja2 only when a report is written
+
+        decision = self.decide()
+        return render(decision, language or decision.profile.language, form)
+
+    def ship(self, out: str | Path, candidate: str | None = None, *, rows: bool = True) -> Manifest:
+        """Write the bundle of the recommended candidate (or of ``candidate``) to the folder ``out``.
+
+        Raises:
+            StudyError: nothing was decided, or the candidate was never built to the end.
+
+        """
+        from bakeoff.delivery.shipping import ship_study  # noqa: PLC0415 - heavy parts only when shipping
+
+        return ship_study(Archive(self.directory), self.decide(), Path(out), candidate, rows=rows)
+
+    def _base(self) -> Path:
+        if self.base is None:
+            what = "a study folder does not say where its data file is"
+            raise StudyError(what, where=str(self.directory), try_="run the specification instead: bakeoff run SPEC --out STUDY")
+        return self.base
+
+

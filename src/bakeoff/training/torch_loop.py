@@ -1,0 +1,213 @@
+"""Fine-tuning a text network in PyTorch, exactly as a neutral ``Strategy`` says. A heavy module: imports PyTorch.
+
+Deterministic for a given seed, number of threads and version of PyTorch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bakeoff.data.transforms import network as net
+from bakeoff.schema.candidate import Strategy
+from bakeoff.schema.errors import StepError
+from bakeoff.training.batches import bucketed, class_weights
+from bakeoff.training.schedules import Patience, Plateau, multiplier
+
+_EVALUATIONS = 4
+_EVALUATED_ROWS = 512
+_MAX_EPOCHS_STRETCH = 8
+AUGMENTATIONS: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of texts, and their class indices (n,)."""
+
+    ids: Sequence[Sequence[int]]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self.ids)
+
+
+@dataclass
+class TrainingLog:
+    """What happened: goes into the artefact's ``meta`` and holds nothing that depends on the clock."""
+
+    epochs: int
+    steps: int = 0
+    precision: str = "fp32"
+    stopped_early: bool = False
+    train_loss: list[float] = field(default_factory=list)
+    calibrate_loss: list[float] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "epochs": self.epochs, "steps": self.steps, "precision": self.precision, "stopped_early": self.stopped_early,
+            "train_loss": [round(loss, 6) for loss in self.train_loss],
+            "calibrate_loss": [round(loss, 6) for loss in self.calibrate_loss],
+        }  # fmt: skip
+
+
+def refuse_unsupported(strategy: Strategy, max_positions: int | None) -> None:
+    """Refuse what this loop cannot do, with the reason.
+
+    Raises:
+        StepError: 'unsupported'.
+
+    """
+    if strategy.augmentation:
+        what = "augmentation of texts is not implemented in this loop"
+        raise StepError("unsupported", what, got=", ".join(strategy.augmentation), allowed=AUGMENTATIONS or "none")
+    if max_positions is not None and strategy.max_length > max_positions:
+        what = "the encoder was pretrained with fewer positions than max_length"
+        raise StepError("unsupported", what, got=strategy.max_length, allowed=f"at most {max_positions}")
+
+
+def initialise(head: nn.Linear, how: str) -> None:
+    """Set the weights of a new layer: ``xavier`` (Glorot & Bengio 2010), ``he`` (He et al. 2015) or N(0, 0.02²) as BERT does."""
+    if how == "xavier":
+        nn.init.xavier_uniform_(head.weight)
+    elif how == "he":
+        nn.init.kaiming_normal_(head.weight, nonlinearity="relu")
+    else:
+        nn.init.normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+
+
+def freeze(network: net.TextNetwork, what: str) -> None:
+    """Stop the gradient of ``embeddings`` (the word table and its companions) or of the whole ``body``."""
+    frozen: nn.Module | None = None
+    if what == "body":
+        frozen = network.encoder
+    elif what == "embeddings":
+        frozen = cast("nn.Module | None", getattr(network.encoder, "embeddings", None))
+        if frozen is None:
+            reason = f"{type(network.encoder).__name__} has no separate embeddings to freeze"
+            raise StepError("unsupported", reason, allowed=("none", "body"))
+    if frozen is not None:
+        frozen.requires_grad_(requires_grad=False)
+
+
+def planned_epochs(strategy: Strategy, rows: int, min_steps: int) -> int:
+    """Return the epochs to train: more than the strategy says when few rows would mean hardly any updates."""
+    per_epoch = math.ceil(rows / strategy.batch_size)
+    return max(strategy.epochs, min(_MAX_EPOCHS_STRETCH, math.ceil(min_steps / per_epoch)))
+
+
+class Loop:
+    """One fine-tuning run.
+
+    Args:
+        network: changed in place; on return it holds the best weights seen when the strategy stops early, else the last.
+        train: rows to learn from.
+        calibrate: rows that decide about early stopping and plateaus; never learnt from.
+        strategy: how.
+        seed: of shuffling and dropout.
+        pad: id of padding.
+        min_steps: updates to make at least (more epochs when rows are few).
+
+    """
+
+    def __init__(  # noqa: PLR0913 - what a run depends on
+        self, network: net.TextNetwork, train: Encoded, calibrate: Encoded, strategy: Strategy,
+        *, seed: int, pad: int, min_steps: int = 0,
+    ) -> None:  # fmt: skip
+        self.network, self.train, self.strategy, self.pad = network, train, strategy, pad
+        self.calibrate = Encoded(calibrate.ids[:_EVALUATED_ROWS], calibrate.labels[:_EVALUATED_ROWS])
+        self.watching = (strategy.patience is not None or strategy.schedule == "reduce_on_plateau") and len(calibrate) > 0
+        self.rng = np.random.default_rng(seed)
+        torch.manual_seed(seed)
+        epochs = planned_epochs(strategy, len(train), min_steps)
+        self.per_epoch = math.ceil(len(train) / strategy.batch_size)
+        self.total = epochs * self.per_epoch
+        wanted = strategy.precision == "bf16" and net.bfloat16_is_fast()
+        self.log = TrainingLog(epochs=epochs, precision="bf16" if wanted else "fp32")
+        self.optimiser = torch.optim.AdamW(self._groups(), lr=strategy.learning_rate)
+        self.plateau, self.patience = Plateau(), Patience(strategy.patience)
+        self.best: dict[str, Tensor] | None = None
+        weights = class_weights(train.labels, network.head.out_features) if strategy.class_weights else None
+        self.loss = nn.CrossEntropyLoss(weight=None if weights is None else torch.tensor(weights, dtype=torch.float32))
+
+    def _groups(self) -> list[dict[str, Any]]:
+        learnt = [(name, value) for name, value in self.network.named_parameters() if value.requires_grad]
+        plain = [value for _, value in learnt if value.ndim < 2]  # noqa: PLR2004 - biases and norms are never decayed
+        decayed = [value for _, value in learnt if value.ndim >= 2]  # noqa: PLR2004
+        return [{"params": decayed, "weight_decay": self.strategy.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+    def run(self) -> TrainingLog:
+        """Train.
+
+        Raises:
+            StepError: 'non_finite' when the loss is no longer a number.
+
+        """
+        every = max(1, self.total // max(_EVALUATIONS, self.log.epochs))
+        self.network.train()
+        for _ in range(self.log.epochs):
+            losses = []
+            for batch in bucketed([len(ids) for ids in self.train.ids], self.strategy.batch_size, self.rng):
+                losses.append(self._step(batch))
+                if self.watching and self.log.steps % every == 0 and self._evaluate():
+                    return self._finish(losses, stopped=True)
+            self.log.train_loss.append(float(np.mean(losses)))
+        return self._finish([], stopped=False)
+
+    def _step(self, batch: NDArray[np.int64]) -> float:
+        rate = self.strategy.learning_rate * self.plateau.multiplier
+        rate *= multiplier(self.strategy.schedule, self.log.steps, total=self.total, warmup=self.strategy.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        ids, mask = net.tensors([self.train.ids[at] for at in batch], self.pad)
+        with net.precision(self.log.precision):
+            logits = self.network(ids, mask)
+        loss = self.loss(logits.float(), torch.from_numpy(self.train.labels[batch]))
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            what = f"the loss became {value} in update {self.log.steps + 1} of {self.total}"
+            raise StepError("non_finite", what, try_="a smaller learning_rate, or a clip_norm")
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.strategy.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.strategy.clip_norm)
+        self.optimiser.step()
+        self.log.steps += 1
+        return value
+
+    def _evaluate(self) -> bool:
+        """Measure the loss on calibrate; return whether to stop."""
+        self.network.eval()
+        probabilities = net.run(self.network, self.calibrate.ids, self.pad, dtype=self.log.precision)
+        self.network.train()
+        picked = probabilities[np.arange(len(self.calibrate)), self.calibrate.labels]
+        loss = float(-np.log(np.clip(picked, 1e-12, 1.0)).mean())
+        self.log.calibrate_loss.append(loss)
+        if self.strategy.schedule == "reduce_on_plateau":
+            self.plateau.see(loss)
+        if self.patience.see(loss) and self.strategy.patience is not None:
+            self.best = {name: value.detach().clone() for name, value in self._learnt()}
+        return self.patience.exhausted
+
+    def _learnt(self) -> list[tuple[str, nn.Parameter]]:
+        return [(name, value) for name, value in self.network.named_parameters() if value.requires_grad]
+
+    def _finish(self, losses: list[float], *, stopped: bool) -> TrainingLog:
+        if losses:
+            self.log.train_loss.append(float(np.mean(losses)))
+        self.log.stopped_early = stopped
+        if self.best is not None:
+            with torch.no_grad():
+                for name, value in self._learnt():
+                    value.copy_(self.best[name])
+        self.network.eval()
+        return self.log
