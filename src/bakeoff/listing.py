@@ -77,7 +77,13 @@ def _variants(family: Any, tasks: list[str]) -> list[dict[str, Any]]:  # noqa: A
                 have = where is None or assets.weights(variant.weights, variant.hub) is not None
                 found.setdefault(
                     variant.name,
-                    {"name": variant.name, "label": variant.label.model_dump(), "weights": where, "licence": variant.licence, "here": have},
+                    {
+                        "name": variant.name,
+                        "label": variant.label.model_dump(),
+                        "weights": where,
+                        "licence": variant.licence,
+                        "here": have,
+                    },
                 )
     return list(found.values())
 
@@ -94,7 +100,9 @@ def catalog_text(document: dict[str, Any]) -> str:
         lines.append(f"{family['name']} – {family['label']['en']} / {family['label']['zh']}{lacks}")
         for variant in family["variants"]:
             mark = "✓" if variant["here"] and not family["missing"] else "·"
-            source = f"  [{variant['weights']}, {variant['licence'] or 'licence unstated'}]" if variant["weights"] else ""
+            source = (
+                f"  [{variant['weights']}, {variant['licence'] or 'licence unstated'}]" if variant["weights"] else ""
+            )
             lines.append(f"  {mark} {variant['name']:24} {variant['label']['en']}{source}")
     for group in ("runtimes", "compression", "risk"):
         lines += ["", group]
@@ -102,7 +110,10 @@ def catalog_text(document: dict[str, Any]) -> str:
             lacks = f"   needs {', '.join(item['missing'])}" if item["missing"] else ""
             lines.append(f"  {'·' if item['missing'] else '✓'} {item['name']:24} {item['label']['en']}{lacks}")
     lines += ["", "assets (bakeoff fetch NAME)"]
-    lines += [f"  {'✓' if item['here'] else '·'} {item['name']:32} {item['kind']:8} {item['licence']}" for item in document["assets"]]
+    lines += [
+        f"  {'✓' if item['here'] else '·'} {item['name']:32} {item['kind']:8} {item['licence']}"
+        for item in document["assets"]
+    ]
     return "\n".join(lines)
 
 
@@ -121,7 +132,7 @@ def doctor_document() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "cpu_share": round(share, 3),
-        "quiet": share > 0.95,  # noqa: PLR2004 - below it, timing rounds would be repeated or refused
+        "quiet": share > 0.95,
         "extras": extras,
         "assets": {name: assets.find(name) is not None for name in assets.recipes()},
     }
@@ -137,7 +148,11 @@ def _share_of_time(seconds: float = 0.3) -> float:
 
 def doctor_text(document: dict[str, Any]) -> str:
     """Return the doctor's findings for people, with the command that mends each."""
-    quiet = "quiet enough to time on" if document["quiet"] else "busy: latency verdicts may be repeated or refused; close other work"
+    quiet = (
+        "quiet enough to time on"
+        if document["quiet"]
+        else "busy: latency verdicts may be repeated or refused; close other work"
+    )
     lines = [
         f"bakeoff {document['bakeoff']}, Python {document['python']}, {document['system']}, {document['cores']} cores",
         f"machine: {quiet} (this process got {100 * document['cpu_share']:.0f} % of the time it asked for)",
@@ -147,7 +162,9 @@ def doctor_text(document: dict[str, Any]) -> str:
         if extra["missing"]:
             lines.append(f"  · {name:10} lacks {', '.join(extra['missing'])}: pip install 'bakeoff[{name}]'")
         else:
-            lines.append(f"  ✓ {name:10} " + ", ".join(f"{module} {version}" for module, version in extra["versions"].items()))
+            lines.append(
+                f"  ✓ {name:10} " + ", ".join(f"{module} {version}" for module, version in extra["versions"].items())
+            )
     absent = [name for name, here in document["assets"].items() if not here]
     lines += ["", f"assets not fetched: {', '.join(absent) or 'none'}" + (" (bakeoff fetch NAME)" if absent else "")]
     return "\n".join(lines)

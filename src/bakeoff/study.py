@@ -91,7 +91,7 @@ class Study:
             DataError: the data cannot be decided upon.
 
         """
-        from bakeoff.evaluation.executor import Executor  # noqa: PLC0415 - decide and report must not need psutil and friends
+        from bakeoff.evaluation.executor import Executor
 
         base = self._base()
         with Archive.writing(self.directory) as archive:
@@ -99,8 +99,7 @@ class Study:
             archive.begin(self.spec, frozen.profile, *compose(self.spec, frozen.profile))
             with Executor(archive, frozen, self.spec, workers=workers, on_event=on_event) as executor:
                 self._measure(archive, executor)
-            decision = self._conclude(archive, None)
-        return decision
+            return self._conclude(archive)
 
     def _measure(self, archive: Archive, executor: Any) -> None:  # noqa: ANN401 - imported lazily above
         """Ask, evaluate, tell: until the search is content or a budget ends it."""
@@ -133,9 +132,9 @@ class Study:
         stored = archive.spec()
         return decide(archive.evidence(), self.spec if self.spec != stored else None)
 
-    def _conclude(self, archive: Archive, spec: Spec | None) -> Decision:
-        decision = decide(archive.evidence(), spec)
-        from bakeoff.report import render  # noqa: PLC0415 - jinja2 only when a report is written
+    def _conclude(self, archive: Archive) -> Decision:
+        decision = decide(archive.evidence())
+        from bakeoff.report import render
 
         language = decision.profile.language
         for form in ("json", "html", "md"):
@@ -144,7 +143,7 @@ class Study:
 
     def report(self, language: str | None = None, form: str = "html") -> str:
         """Return the report: ``html`` (both languages, ``language`` first), ``md`` or ``json``."""
-        from bakeoff.report import render  # noqa: PLC0415 - jinja2 only when a report is written
+        from bakeoff.report import render
 
         decision = self.decide()
         return render(decision, language or decision.profile.language, form)
@@ -156,14 +155,14 @@ class Study:
             StudyError: nothing was decided, or the candidate was never built to the end.
 
         """
-        from bakeoff.delivery.shipping import ship_study  # noqa: PLC0415 - heavy parts only when shipping
+        from bakeoff.delivery.shipping import ship_study
 
         return ship_study(Archive(self.directory), self.decide(), Path(out), candidate, rows=rows)
 
     def _base(self) -> Path:
         if self.base is None:
             what = "a study folder does not say where its data file is"
-            raise StudyError(what, where=str(self.directory), try_="run the specification instead: bakeoff run SPEC --out STUDY")
+            raise StudyError(
+                what, where=str(self.directory), try_="run the specification instead: bakeoff run SPEC --out STUDY"
+            )
         return self.base
-
-

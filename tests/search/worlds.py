@@ -101,7 +101,14 @@ class World:
                 self._add(trial, "risk", name=f"risk:{name}")
             return
         if trial.purpose == "probe" or trial.round is not None:
-            latency = Measurement(name="latency_p95", value=stack.latency, low=0.9 * stack.latency, high=1.1 * stack.latency, n=90, unit="s")
+            latency = Measurement(
+                name="latency_p95",
+                value=stack.latency,
+                low=0.9 * stack.latency,
+                high=1.1 * stack.latency,
+                n=90,
+                unit="s",
+            )
             self._add(trial, "time", measurements=(latency,))
         if trial.purpose != "probe" and not trial.round:
             self._add(trial, "predict", arrays=self._answers(stack, trial))
@@ -109,7 +116,7 @@ class World:
     def _answers(self, stack: Stack, trial: Trial) -> dict[str, np.ndarray]:
         rows = trial.fidelity.limit or getattr(SPLIT, trial.fidelity.split)
         base = {"select": 0, "confirm": 5000}[trial.fidelity.split]
-        hard = np.random.default_rng(base).random(rows if rows else 1)
+        hard = np.random.default_rng(base).random(rows or 1)
         own = np.random.default_rng(int(content_key(stack.name, trial.fidelity.seed)[:8], 16)).random(len(hard))
         fraction = trial.fidelity.fraction if stack.trains else 1.0
         accuracy = stack.accuracy - stack.hunger * -np.log10(max(fraction, 0.01))
@@ -120,7 +127,15 @@ class World:
         indices = np.arange(base, base + len(hard)).astype(np.int32)
         return {"indices": indices, "predicted": predicted, "actual": actual, "probabilities": probabilities}
 
-    def _add(self, trial: Trial, kind: str, *, name: str | None = None, arrays: dict[str, np.ndarray] | None = None, **facts: object) -> None:
+    def _add(
+        self,
+        trial: Trial,
+        kind: str,
+        *,
+        name: str | None = None,
+        arrays: dict[str, np.ndarray] | None = None,
+        **facts: object,
+    ) -> None:
         key = content_key(trial, kind, name, len(self.rows))
         fields = {
             "key": key, "kind": kind, "name": name or kind, "candidate": trial.candidate.id, "purpose": trial.purpose,

@@ -47,17 +47,17 @@ def inspect(name: str, cells: Cells, *, only_text: bool = False) -> ColumnFacts:
     Args:
         name: its name (an identifier is recognised by name and content together).
         cells: its cells.
-        only_text: it is the one input of a text task, so words make it text however few they are.
+        only_text: it is the one input of a text task, so it is text whatever it looks like.
 
     """
     filled = [cell for cell in cells if cell is not None]
     if not filled:
         return ColumnFacts(name, "category", list(cells), "empty")
-    numbers = as_numbers(cells)
-    if numbers is not None and not (only_text and _CJK.search("".join(filled[:100]))):
+    numbers = None if only_text else as_numbers(cells)
+    if numbers is not None:
         return ColumnFacts(name, "number", numbers, _odd_number(name, numbers))
     distinct = len(set(filled))
-    if is_dates(filled):
+    if not only_text and is_dates(filled):
         return ColumnFacts(name, "category", list(cells), "date")
     kind: ColumnKind = "text" if only_text or _is_text(filled, distinct) else "category"
     if distinct == 1:

@@ -43,8 +43,19 @@ def freeze(spec: Spec, base: Path, directory: Path | None) -> Frozen:
 def _key(spec: Spec, file: Path) -> str:
     """Address of the prepared data: the file's content and every field of the specification that preparing reads."""
     if not file.is_file():
-        raise DataError("no such data file", where="data.file", got=str(file), try_="write the path relative to the specification")
+        raise DataError(
+            "no such data file", where="data.file", got=str(file), try_="write the path relative to the specification"
+        )
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     data = spec.data.model_dump(mode="json", exclude={"file", "instruction", "labels"})
-    return content_key(_VERSION, digest, spec.task, data, spec.seed, spec.requirements.quality, spec.decision.confidence, spec.name)
+    return content_key(
+        _VERSION,
+        digest,
+        spec.task,
+        data,
+        spec.seed,
+        spec.requirements.quality,
+        spec.decision.confidence,
+        spec.risk.personal_data,
+    )

@@ -18,7 +18,7 @@ _NEVER = -20.0
 
 @dataclass(frozen=True)
 class Head:
-    """Scores are ``features @ coef + intercept``; ``coef`` (d, c), ``intercept`` (c,), c = 1 with link ``sigmoid``, else k."""
+    """Scores are ``features @ coef + intercept``: ``coef`` (d, c), ``intercept`` (c,); c is 1 with a ``sigmoid``, else k."""
 
     coef: NDArray[np.float32]
     intercept: NDArray[np.float32]
@@ -52,11 +52,11 @@ def fit_logistic(
         StepError: the rows carry fewer than two classes, or the fit diverged ('non_finite').
 
     """
-    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - heavy
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - heavy
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
 
     present = np.unique(labels)
-    if len(present) < 2:  # noqa: PLR2004 - nothing to separate
+    if len(present) < 2:
         what = "the training rows carry one class only"
         raise StepError("error", what, try_="more training rows, or a stratified sample")
     model = LogisticRegression(C=strength, class_weight="balanced" if balanced else None, max_iter=iterations)
@@ -71,9 +71,9 @@ def fit_logistic(
 
 def _spread(coef: NDArray[Any], intercept: NDArray[Any], present: NDArray[np.int64], classes: int) -> Head:
     """Put the columns of the classes present where they belong."""
-    if classes == 2:  # noqa: PLR2004 - binary
+    if classes == 2:
         return Head(coef.astype(np.float32), intercept.astype(np.float32), "sigmoid")
-    if len(present) == 2:  # noqa: PLR2004 - one column tells two classes apart
+    if len(present) == 2:
         coef = np.hstack([np.zeros_like(coef), coef])
         intercept = np.concatenate([np.zeros(1), intercept])
     wide = np.zeros((coef.shape[0], classes), dtype=np.float32)

@@ -32,7 +32,7 @@ class Graph:
 
     def add(self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any) -> str:  # noqa: ANN401
         """Add a node with one output and return the output's name."""
-        from onnx import helper  # noqa: PLC0415 - optional
+        from onnx import helper
 
         self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, domain=domain, **attributes))
         return output
@@ -53,8 +53,8 @@ class Graph:
 
     def write(self, path: Path, inputs: Sequence[ValueInfoProto], classes: int) -> None:
         """Check the graph and write it to ``path``."""
-        import onnx  # noqa: PLC0415 - optional
-        from onnx import helper, numpy_helper  # noqa: PLC0415 - optional
+        import onnx
+        from onnx import helper, numpy_helper
 
         constants = [numpy_helper.from_array(values, name) for name, values in self._constants.items()]
         output = helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, ["batch", classes])
@@ -67,6 +67,6 @@ class Graph:
 
 def tensor(name: str, dtype: str, *shape: str | int) -> ValueInfoProto:
     """Describe a graph input: ``dtype`` is ``FLOAT`` or ``INT64``; a named dimension is dynamic."""
-    from onnx import TensorProto, helper  # noqa: PLC0415 - optional
+    from onnx import TensorProto, helper
 
     return helper.make_tensor_value_info(name, getattr(TensorProto, dtype), list(shape))

@@ -88,7 +88,9 @@ def _scores(
     _per_row(graph, terms, row, coef.shape[1])
     total = graph.add("Slice", ["sums", "slice_0", "slice_c", "classes_dim"], "total_score")
     squared = graph.add("Slice", ["sums", "slice_c", "slice_end", "classes_dim"], "squared")
-    length = graph.add("Sqrt", [graph.add("Max", [squared, graph.constant("least", np.float32(1e-12))], "safe")], "norm")
+    length = graph.add(
+        "Sqrt", [graph.add("Max", [squared, graph.constant("least", np.float32(1e-12))], "safe")], "norm"
+    )
     mean = graph.add("Div", [total, length], "unit_score")
     graph.add("Add", [mean, graph.constant("intercept", intercept.astype(np.float32))], "scores")
     return graph
@@ -109,7 +111,7 @@ def _per_row(graph: Graph, terms: str, row: str, width: int) -> None:
 
 def export_static(context: ExportContext) -> Artifact:
     """Write ``static-linear`` as a graph over token ids; the vectors become a Gather that int8 can shrink."""
-    from safetensors.numpy import load_file  # noqa: PLC0415 - optional
+    from safetensors.numpy import load_file
 
     artifact = context.artifact
     table = load_file(context.source / artifact.meta["embedding"])["embedding.weight"].astype(np.float32)

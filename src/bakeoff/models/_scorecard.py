@@ -1,9 +1,9 @@
 """Logistic scorecard: every column cut into bins, each bin worth points; format ``scorecard``.
 
-Numbers are cut by a small decision tree per column, neighbouring bins are merged until the weight of evidence is monotone
-(unless that throws away a fifth of the column's information value), and missing is a bin of its own. A logistic
-regression over the weights of evidence gives the points (Siddiqi 2006). More than two classes: one card per class
-against the rest, normalised.
+Numbers are cut by a small decision tree per column, neighbouring bins are merged until the weight of evidence is
+monotone (unless that throws away a fifth of the column's information value), and missing is a bin of its own. A
+logistic regression over the weights of evidence gives the points (Siddiqi 2006). More than two classes: one card per
+class against the rest, normalised.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.data.transforms import tabular
+from bakeoff.data.transforms.tabular import bins_of
 from bakeoff.models._logistic import fit_logistic
 from bakeoff.models.base import BuildContext
-from bakeoff.runtimes.native import bins_of
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.errors import StepError
 
@@ -66,15 +66,17 @@ def build(context: BuildContext) -> Artifact:
     labels, classes = context.train.labels, len(context.classes)
     transform = tabular.fit(context.train.rows, context.inputs)
     table = tabular.TableFeeder(transform).matrix(context.train.rows)
-    columns = [found for found in _all_bins(table, labels, transform, int(context.params.get("bins", 8))) if found.count]
+    columns = [
+        found for found in _all_bins(table, labels, transform, int(context.params.get("bins", 8))) if found.count
+    ]
     if not columns:
         what = "no input column tells anything apart"
         raise StepError("error", what)
     events = events_of(labels, classes)
     cards = [_fit(table, labels == event, columns, context) for event in events]
-    link = "sigmoid" if classes == 2 else "ovr"  # noqa: PLR2004 - binary
+    link = "sigmoid" if classes == 2 else "ovr"
     sign = -1.0 if link == "sigmoid" and events[0] == 0 else 1.0
-    card = _record(cards, columns, sign)
+    card = {"width": table.shape[1], **_record(cards, columns, sign)}
     (context.out / CARD).write_text(json.dumps(card, ensure_ascii=False, indent=1), encoding="utf-8")
     points = {context.classes[event]: points_table(found, columns) for event, found in zip(events, cards, strict=True)}
     return Artifact(
@@ -83,13 +85,18 @@ def build(context: BuildContext) -> Artifact:
         classes=context.classes,
         inputs=context.inputs,
         transform=transform,
-        meta={"card": CARD, "link": link, "points": points, "scale": {"score": BASE_SCORE, "odds": BASE_ODDS, "pdo": DOUBLING}},
+        meta={
+            "card": CARD,
+            "link": link,
+            "points": points,
+            "scale": {"score": BASE_SCORE, "odds": BASE_ODDS, "pdo": DOUBLING},
+        },
     )
 
 
 def events_of(labels: Ints, classes: int) -> tuple[int, ...]:
     """Return the classes a card is made for: the rarer of two (the event, say default), else every one."""
-    if classes > 2:  # noqa: PLR2004 - binary
+    if classes > 2:
         return tuple(range(classes))
     counts = np.bincount(labels, minlength=2)
     return (0,) if counts[0] < counts[1] else (1,)
@@ -119,7 +126,7 @@ def _fit(table: NDArray[np.float32], event: NDArray[np.bool_], columns: list[Bin
 
 
 def weight_of_evidence(bins: Ints, event: NDArray[np.bool_], count: int) -> tuple[Floats, float]:
-    """Return ln(share of events / share of others) per bin, missing last, and the information value; empty bins weigh 0."""
+    """Return ln(share of events / share of others) per bin, missing last, and the information value; empty bins: 0."""
     hit = np.bincount(bins[event], minlength=count + 1).astype(np.float64)
     other = np.bincount(bins[~event], minlength=count + 1).astype(np.float64)
     seen = hit + other > 0
@@ -129,7 +136,7 @@ def weight_of_evidence(bins: Ints, event: NDArray[np.bool_], count: int) -> tupl
 
 
 def _all_bins(table: NDArray[np.float32], labels: Ints, transform: dict[str, Any], limit: int) -> list[Bins]:
-    binary = int(labels.max(initial=0)) < 2  # noqa: PLR2004 - binary
+    binary = int(labels.max(initial=0)) < 2
     event = labels == events_of(labels, 2)[0] if binary else None
     found = []
     for at, column in enumerate(transform["columns"]):
@@ -146,7 +153,7 @@ def _all_bins(table: NDArray[np.float32], labels: Ints, transform: dict[str, Any
 
 def tree_edges(values: NDArray[np.float32], labels: Ints, limit: int) -> NDArray[np.float32]:
     """Return at most ``limit - 1`` cut points that a decision tree of this one column finds."""
-    from sklearn.tree import DecisionTreeClassifier  # noqa: PLC0415 - heavy
+    from sklearn.tree import DecisionTreeClassifier
 
     known = ~np.isnan(values)
     least = max(_LEAF_ROWS, math.ceil(_LEAF_SHARE * len(values)))
@@ -160,7 +167,7 @@ def tree_edges(values: NDArray[np.float32], labels: Ints, limit: int) -> NDArray
 
 def monotone(values: NDArray[np.float32], event: NDArray[np.bool_], edges: NDArray[np.float32]) -> NDArray[np.float32]:
     """Drop cut points until the event rate only rises or only falls, if that keeps 80 % of the information value."""
-    if len(edges) < 2:  # noqa: PLR2004 - two bins are always monotone
+    if len(edges) < 2:
         return edges
     known = ~np.isnan(values)
 
@@ -199,7 +206,7 @@ def _number_bins(at: int, name: str, edges: NDArray[np.float32], values: NDArray
     cuts = [f"{edge:.6g}" for edge in edges]
     labels = [f"{low} < {name} ≤ {high}" for low, high in zip(["", *cuts], [*cuts, ""], strict=True)]
     labels = [label.removeprefix(" < ").removesuffix(" ≤ ") for label in labels]
-    if len(cuts):
+    if cuts:
         labels[-1] = f"{name} > {cuts[-1]}"
     return Bins(at, name, len(edges) + 1, edges=edges, labels=tuple(labels))
 
@@ -220,7 +227,7 @@ def _category_bins(at: int, column: dict[str, Any], values: NDArray[np.float32])
             groups.append(-1)
     if rare:
         groups = [len(labels) if group < 0 else group for group in groups]
-        shown = ", ".join(rare[:5]) + (", …" if len(rare) > 5 else "")  # noqa: PLR2004 - enough to recognise it
+        shown = ", ".join(rare[:5]) + (", …" if len(rare) > 5 else "")
         labels.append(f"{column['name']} ∈ {{{shown}}}")
     return Bins(at, str(column["name"]), len(labels), groups=tuple(groups), labels=tuple(labels))
 
@@ -248,12 +255,11 @@ def points_table(card: _Card, columns: list[Bins]) -> dict[str, Any]:
     factor = DOUBLING / math.log(2.0)
     offset = BASE_SCORE - factor * math.log(BASE_ODDS)
     share: Callable[[float], int] = lambda logit: round(-factor * logit)  # noqa: E731 - used twice, right here
-    rows = [
-        {
-            "column": column.name,
-            "information_value": round(value, 4),
-            "points": dict(zip((*column.labels, "missing"), map(share, weights), strict=True)),
-        }
-        for column, weights, value in zip(columns, card.weights, card.values, strict=True)
-    ]
-    return {"base": round(offset - factor * card.intercept), "columns": sorted(rows, key=lambda row: -float(str(row["information_value"])))}
+    rows = []
+    for column, weights, value in sorted(zip(columns, card.weights, card.values, strict=True), key=lambda row: -row[2]):
+        labels = (
+            (*column.labels, "missing") if weights[-1] else column.labels
+        )  # a bin no row fell into is worth nothing
+        points = dict(zip(labels, map(share, weights), strict=False))
+        rows.append({"column": column.name, "information_value": round(value, 4), "points": points})
+    return {"base": round(offset - factor * card.intercept), "columns": rows}

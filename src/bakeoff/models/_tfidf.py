@@ -73,7 +73,7 @@ def build(context: BuildContext) -> Artifact:
 
 def _features(analyser: text.Analyser, context: BuildContext, limit: int) -> tuple[Any, list[str], NDArray[np.float64]]:
     """Return the (n, d) sparse unit rows, the n-grams in order of their columns, and the idf."""
-    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415 - heavy
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(
         analyzer=analyser,

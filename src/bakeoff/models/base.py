@@ -19,6 +19,7 @@ from bakeoff.schema.spec import Spec
 
 __all__ = ["BuildContext", "Examples", "ExportContext", "Member", "ModelFamily", "Row"]
 
+
 @dataclass(frozen=True)
 class Member:
     """A trained candidate an ensemble may use: its artefact directory, runtime and probabilities (n, k) on *calibrate*."""
@@ -77,8 +78,10 @@ class ExportContext:
 
 
 class ModelFamily(Protocol):
-    """A model family. ``build`` and ``export`` return the artefact *without* ``files`` and ``rule``: the caller
-    hashes the files, fits the rule (temperature, cost matrix) on *calibrate*, and writes ``artifact.json``.
+    """A model family.
+
+    ``build`` and ``export`` return the artefact *without* ``files`` and ``rule``: the caller hashes the files, fits the
+    rule (temperature, cost matrix) on *calibrate*, and writes ``artifact.json``.
     """
 
     traits: FamilyTraits

@@ -50,7 +50,7 @@ class Boosting:
 
     def build(self, context: BuildContext) -> Artifact:
         """Train with early stopping on *calibrate*; see ``models.base.ModelFamily``."""
-        if len(np.unique(context.train.labels)) < 2:  # noqa: PLR2004 - nothing to separate
+        if len(np.unique(context.train.labels)) < 2:
             what = "the training rows carry one class only"
             raise StepError("error", what)
         transform = tabular.fit(context.train.rows, context.inputs)
@@ -73,7 +73,7 @@ class Boosting:
         if context.target != "onnx":
             what = "boosted trees export to onnx only"
             raise StepError("unsupported", what, got=context.target)
-        from bakeoff.models._onnx_tabular import export_trees  # noqa: PLC0415 - only when exporting
+        from bakeoff.models._onnx_tabular import export_trees
 
         return export_trees(context)
 
@@ -99,13 +99,14 @@ def _rounds(context: BuildContext, stops: Examples | None) -> int:
 
 
 def _train_lightgbm(context: BuildContext, feeder: tabular.TableFeeder) -> dict[str, Any]:
-    import lightgbm  # noqa: PLC0415 - heavy
+    import lightgbm
 
     params: dict[str, Any] = {
-        "objective": "binary" if len(context.classes) == 2 else "multiclass",  # noqa: PLR2004 - binary
-        "learning_rate": 0.05, "num_leaves": 31, "min_data_in_leaf": 20, "feature_fraction": 0.8, "bagging_fraction": 0.8,
-        "bagging_freq": 1, "lambda_l2": 1.0, "seed": context.seed, "num_threads": context.threads, "deterministic": True,
-        "force_row_wise": True, "verbosity": -1, **context.params.get("library", {}),
+        "objective": "binary" if len(context.classes) == 2 else "multiclass",
+        "learning_rate": 0.05, "num_leaves": 31, "min_data_in_leaf": 20, "lambda_l2": 1.0,
+        "feature_fraction": 0.8, "bagging_fraction": 0.8, "bagging_freq": 1,
+        "seed": context.seed, "num_threads": context.threads, "deterministic": True, "force_row_wise": True,
+        "verbosity": -1, **context.params.get("library", {}),
     }  # fmt: skip
     if params["objective"] == "multiclass":
         params["num_class"] = len(context.classes)
@@ -114,7 +115,8 @@ def _train_lightgbm(context: BuildContext, feeder: tabular.TableFeeder) -> dict[
         table = feeder.matrix(examples.rows).astype(np.float64)
         weights = row_weights(examples.labels, balanced=bool(context.params.get("balanced")))
         return lightgbm.Dataset(
-            table, examples.labels, weight=weights, reference=like, feature_name=[f"f{at}" for at in range(table.shape[1])],
+            table, examples.labels, weight=weights, reference=like,
+            feature_name=[f"f{at}" for at in range(table.shape[1])],
             categorical_feature=feeder.categorical, free_raw_data=True, params={"verbosity": -1},
         )  # fmt: skip
 
@@ -131,19 +133,19 @@ def _train_lightgbm(context: BuildContext, feeder: tabular.TableFeeder) -> dict[
 
 
 def _without_parameters(model: str) -> str:
-    """Cut the training parameters (seeds, threads) off the text: they are in the candidate, and prediction ignores them."""
+    """Cut the training parameters (seeds, threads) off the text: the candidate has them, prediction ignores them."""
     start, end = model.find("\nparameters:"), model.find("end of parameters")
     return model if start < 0 or end < 0 else model[:start] + model[end + len("end of parameters") :]
 
 
 def _train_xgboost(context: BuildContext, feeder: tabular.TableFeeder) -> dict[str, Any]:
-    import xgboost  # noqa: PLC0415 - heavy
+    import xgboost
 
     params: dict[str, Any] = {
-        "objective": "binary:logistic" if len(context.classes) == 2 else "multi:softprob",  # noqa: PLR2004 - binary
-        "learning_rate": 0.05, "max_depth": 6, "min_child_weight": 5, "subsample": 0.8, "colsample_bytree": 0.8, "reg_lambda": 1.0,
-        "tree_method": "hist", "max_cat_to_onehot": 8, "seed": context.seed, "nthread": context.threads, "verbosity": 0,
-        **context.params.get("library", {}),
+        "objective": "binary:logistic" if len(context.classes) == 2 else "multi:softprob",
+        "learning_rate": 0.05, "max_depth": 6, "min_child_weight": 5, "reg_lambda": 1.0,
+        "subsample": 0.8, "colsample_bytree": 0.8, "tree_method": "hist", "max_cat_to_onehot": 8,
+        "seed": context.seed, "nthread": context.threads, "verbosity": 0, **context.params.get("library", {}),
     }  # fmt: skip
     if params["objective"] == "multi:softprob":
         params["num_class"] = len(context.classes)
@@ -153,7 +155,12 @@ def _train_xgboost(context: BuildContext, feeder: tabular.TableFeeder) -> dict[s
         weights = row_weights(examples.labels, balanced=bool(context.params.get("balanced")))
         table = feeder.matrix(examples.rows)
         return xgboost.DMatrix(
-            table, examples.labels, weight=weights, feature_types=kinds, enable_categorical=True, nthread=context.threads
+            table,
+            examples.labels,
+            weight=weights,
+            feature_types=kinds,
+            enable_categorical=True,
+            nthread=context.threads,
         )
 
     stops = _stops(context)

@@ -57,7 +57,7 @@ _VARIANTS = (
     _frozen("bge-small-en", ("bge-small-en", "bge-small-en"), "BAAI/bge-small-en-v1.5", "MIT", ("en",),
             pooling="first", normalise=True),
     _frozen("bge-m3", ("bge-m3", "bge-m3"), "BAAI/bge-m3", "MIT", ("zh", "en"), cost=_LARGE, pooling="first", normalise=True),
-    _frozen("gte-multilingual", ("mE5-base", "mE5-base"), "intfloat/multilingual-e5-base", "MIT", ("zh", "en"),
+    _frozen("e5-base", ("多语言 E5-base", "multilingual E5-base"), "intfloat/multilingual-e5-base", "MIT", ("zh", "en"),
             cost=_LARGE, pooling="mean", normalise=True, prefix="query: "),
 )  # fmt: skip
 

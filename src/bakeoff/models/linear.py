@@ -34,7 +34,9 @@ class Linear:
         formats=("tfidf-linear", "scorecard"),
         exports=("onnx",),
         export_needs=Needs(modules=("onnx",), extra="onnx"),
-        excuses={"dynamic_int8": "the graph is a sparse look-up of one weight per n-gram or bin: there is no matrix product to shrink"},
+        excuses={
+            "dynamic_int8": "the graph looks up one weight per n-gram or bin: there is no matrix product to shrink"
+        },
     )
 
     def variants(self, spec: Spec, profile: Profile) -> Sequence[Variant]:
@@ -45,10 +47,10 @@ class Linear:
     def build(self, context: BuildContext) -> Artifact:
         """Fit; see ``models.base.ModelFamily``."""
         if context.task == "text-classification":
-            from bakeoff.models import _tfidf  # noqa: PLC0415 - only when building
+            from bakeoff.models import _tfidf
 
             return _tfidf.build(context)
-        from bakeoff.models import _scorecard as card  # noqa: PLC0415 - only when building
+        from bakeoff.models import _scorecard as card
 
         return card.build(context)
 
@@ -58,10 +60,10 @@ class Linear:
             what = "linear models export to onnx only"
             raise StepError("unsupported", what, got=context.target)
         if context.artifact.format == "tfidf-linear":
-            from bakeoff.models._onnx_text import export_tfidf  # noqa: PLC0415 - only when exporting
+            from bakeoff.models._onnx_text import export_tfidf
 
             return export_tfidf(context)
-        from bakeoff.models._onnx_tabular import export_scorecard  # noqa: PLC0415 - only when exporting
+        from bakeoff.models._onnx_tabular import export_scorecard
 
         return export_scorecard(context)
 

@@ -12,7 +12,6 @@ import io
 import lzma
 import pickletools
 import re
-import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -64,7 +63,7 @@ def _file(path: Path, name: str, directory: Path) -> Iterator[Danger]:
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
     suffix = path.suffix.lower()
-    if head.startswith(_PROGRAMS) or suffix in _CODE or path.stat().st_mode & stat.S_IXUSR:
+    if head.startswith(_PROGRAMS) or suffix in _CODE:
         yield _danger(name, "executable", "是可执行文件或脚本", "is a program or script")
     elif head.startswith(_ARRAY):
         if _objects(head):

@@ -1,7 +1,8 @@
 """Which files beside itself an ONNX model would read, found without the onnx library and without loading a tensor.
 
 Only the wire format of protocol buffers and the few field numbers below are known here (``onnx.proto``). A model that
-names a file outside of its directory is refused before any runtime opens it (CVE-2022-25882, CVE-2024-27318, CVE-2026-27489).
+names a file outside of its directory is refused before any runtime opens it (CVE-2022-25882, CVE-2024-27318,
+CVE-2026-27489).
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
             _, at = _varint(data, at, end)
         elif kind in {1, 5}:
             at += 8 if kind == 1 else 4
-        elif kind == 2:  # noqa: PLR2004 - wire types are 0, 1, 2 and 5
+        elif kind == 2:
             size, at = _varint(data, at, end)
             if at + size > end:
                 break
@@ -78,11 +79,11 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
 
 def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
     value = shift = 0
-    while at < end and shift < 70:  # noqa: PLR2004 - ten bytes of seven bits
+    while at < end and shift < 70:
         byte = data[at]
         value |= (byte & 0x7F) << shift
         at, shift = at + 1, shift + 7
-        if byte < 0x80:  # noqa: PLR2004 - the last byte
+        if byte < 0x80:
             return value, at
     what = "the file is not an ONNX model: a number runs past its end"
     raise ValueError(what)

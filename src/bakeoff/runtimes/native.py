@@ -1,7 +1,7 @@
 """The family's own library: NumPy for linear models, scorecards and constants; LightGBM and XGBoost for boosted trees.
 
 Linear models need no scikit-learn when they serve: a text's score is a sum over the n-grams it holds, which takes a
-dictionary look-up each. What is computed is what ``TfidfVectorizer`` and ``LogisticRegression`` compute (tests compare).
+dictionary look-up each. The result is that of ``TfidfVectorizer`` and ``LogisticRegression`` (tests compare).
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from bakeoff.schema.plugin import RuntimeTraits
 
 Row = Mapping[str, Any]
 Floats = NDArray[np.float64]
-_CHUNK = 4096
 
 
 def linked(scores: Floats, link: str) -> Floats:
-    """Return (n, k) probabilities of scores: ``sigmoid`` of (n, 1), ``softmax`` of (n, k), ``ovr`` normalised sigmoids."""
+    """Return (n, k) probabilities: ``sigmoid`` of scores (n, 1), ``softmax`` of (n, k), ``ovr``: normalised sigmoids."""
     if link == "softmax":
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
         return np.asarray(weights / weights.sum(axis=1, keepdims=True))
@@ -93,7 +92,7 @@ class StaticLinear(_Closing):
     """The mean of a text's token vectors, of unit length, times coefficients."""
 
     def __init__(self, artifact: Artifact, directory: Path) -> None:
-        from safetensors.numpy import load_file  # noqa: PLC0415 - optional
+        from safetensors.numpy import load_file
 
         self._feeder = text.TokenFeeder(artifact.transform, directory)
         self._table = load_file(directory / artifact.meta["embedding"])["embedding.weight"]
@@ -104,21 +103,12 @@ class StaticLinear(_Closing):
 
     def embed(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """Return (n, d) text vectors of unit length; an empty text is the zero vector."""
-        return pooled(self._table, self._feeder.encode(rows))
+        return text.pooled(self._table, self._feeder.encode(rows))
 
     def predict_proba(self, rows: Sequence[Row]) -> Floats:
         """Return (n, k) probabilities."""
-        return linked(self.embed(rows).astype(np.float64) @ self._coef + self._intercept, self._link)
-
-
-def pooled(table: NDArray[Any], ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-    """Return the normalised mean of the vectors ``table[ids]`` per row, (n, d) float32."""
-    vectors = np.zeros((len(ids), table.shape[1]), dtype=np.float32)
-    for at, row in enumerate(ids):
-        if row:
-            mean = table[row].astype(np.float32).mean(axis=0)
-            vectors[at] = mean / max(float(np.linalg.norm(mean)), 1e-12)
-    return vectors
+        scores: Floats = self.embed(rows).astype(np.float64) @ self._coef + self._intercept
+        return linked(scores, self._link)
 
 
 class Scorecard(_Closing):
@@ -143,27 +133,19 @@ class Scorecard(_Closing):
         table = self._feeder.matrix(rows)
         scores = np.tile(self._intercept, (len(rows), 1))
         for at, edges, weights in self._columns:
-            scores += weights[bins_of(table[:, at], edges, len(weights) - 1)]
+            scores += weights[tabular.bins_of(table[:, at], edges, len(weights) - 1)]
         return linked(scores, self._link)
-
-
-def bins_of(values: NDArray[np.float32], edges: NDArray[np.float32] | None, missing: int) -> NDArray[np.int64]:
-    """Return the bin of each value: number bins are closed on the right, a category's code is its bin, NaN is ``missing``."""
-    gone = np.isnan(values)
-    found = np.nan_to_num(values).astype(np.int64) if edges is None else np.searchsorted(edges, values, side="left")
-    return np.where(gone, missing, found)
 
 
 class LightGbm(_Closing):
     """A LightGBM booster read from its text format."""
 
     def __init__(self, artifact: Artifact, directory: Path, threads: int) -> None:
-        import lightgbm  # noqa: PLC0415 - optional
+        import lightgbm
 
         self._feeder = tabular.TableFeeder(artifact.transform)
-        # from a string: the library's own file reader does not take every path; num_threads must be a parameter of the booster
-        model = (directory / artifact.meta["model"]).read_text(encoding="utf-8")
-        self._booster = lightgbm.Booster(model_str=model, params={"num_threads": threads})
+        # from a string: the library's own file reader does not take every path
+        self._booster = lightgbm.Booster(model_str=(directory / artifact.meta["model"]).read_text(encoding="utf-8"))
         self._threads = threads
 
     def predict_proba(self, rows: Sequence[Row]) -> Floats:
@@ -177,7 +159,7 @@ class XgBoost(_Closing):
     """An XGBoost booster read from UBJSON."""
 
     def __init__(self, artifact: Artifact, directory: Path, threads: int) -> None:
-        import xgboost  # noqa: PLC0415 - optional
+        import xgboost
 
         self._feeder = tabular.TableFeeder(artifact.transform)
         self._booster = xgboost.Booster({"nthread": threads})

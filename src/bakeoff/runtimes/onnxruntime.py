@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: any graph whose feeds a recorded transform can make and whose output is ``probabilities``."""
+"""ONNX Runtime on the CPU: graphs whose feeds a recorded transform makes and whose output is ``probabilities``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bakeoff.data.transforms import tabular, text
 from bakeoff.runtimes._onnx_files import external_files
 from bakeoff.runtimes.base import Predictor
-from bakeoff.runtimes.loading import contained
+from bakeoff.runtimes.sealed import contained
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Words
 from bakeoff.schema.errors import BakeoffError, StepError
@@ -25,7 +25,12 @@ Row = Mapping[str, Any]
 Feeds = dict[str, NDArray[Any]]
 
 _BATCH = 32
-_TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32, "tensor(double)": np.float64}
+_TYPES = {
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+}
 _FEEDERS: dict[str, Callable[[Mapping[str, Any], Path], Callable[[Sequence[Row]], Feeds]]] = {
     "char-ids": text.feeder,
     "word-ids": text.feeder,
@@ -37,8 +42,8 @@ _FEEDERS: dict[str, Callable[[Mapping[str, Any], Path], Callable[[Sequence[Row]]
 class Session:
     """A loaded graph with its transform.
 
-    Rows are run in pieces of ``meta["batch"]``: it bounds memory, and with 1 an answer cannot depend on the rows beside it
-    (dynamic int8 takes its scales from the whole batch).
+    Rows are run in pieces of ``meta["batch"]``: it bounds memory, and with 1 an answer cannot depend on the rows beside
+    it (dynamic int8 takes its scales from the whole batch).
     """
 
     def __init__(self, artifact: Artifact, directory: Path, threads: int) -> None:
@@ -91,7 +96,7 @@ def checked(artifact: Artifact, directory: Path) -> Path:
 
 
 def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    import onnxruntime  # noqa: PLC0415 - heavy, optional
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

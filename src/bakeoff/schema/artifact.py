@@ -56,7 +56,9 @@ class Artifact(Record):
     transform: dict[str, Any] = Field(default_factory=dict)
     meta: dict[str, Any] = Field(default_factory=dict)
     files: tuple[FileEntry, ...] = ()
-    licences: tuple[str, ...] = Field((), description="SPDX ids of the weights inside; 'unstated' where the source says nothing.")
+    licences: tuple[str, ...] = Field(
+        (), description="SPDX ids of the weights inside; 'unstated' where the source says nothing."
+    )
 
     @property
     def size(self) -> int:

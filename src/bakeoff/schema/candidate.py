@@ -18,7 +18,9 @@ class Strategy(Record):
     schedule: Literal["constant", "linear", "cosine", "one_cycle", "reduce_on_plateau"] = "linear"
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps spent warming up.")
     weight_decay: float = Field(0.01, ge=0)
-    patience: int | None = Field(None, ge=1, description="Early stopping: evaluations on calibrate without improvement.")
+    patience: int | None = Field(
+        None, ge=1, description="Early stopping: evaluations on calibrate without improvement."
+    )
     class_weights: bool = Field(False, description="Weigh the loss by inverse class frequency.")
     freeze: Literal["none", "embeddings", "body"] = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -45,7 +47,9 @@ class Variant(Record):
     params: dict[str, Any] = Field(default_factory=dict)
     strategy: Strategy | None = None
     weights: str | None = Field(None, description="Name of the asset that holds pretrained weights.")
-    hub: str | None = Field(None, description="Hub id when the weights are only on a hub, e.g. 'BAAI/bge-small-zh-v1.5'.")
+    hub: str | None = Field(
+        None, description="Hub id when the weights are only on a hub, e.g. 'BAAI/bge-small-zh-v1.5'."
+    )
     licence: str | None = Field(None, description="SPDX id of the weights.")
     languages: tuple[str, ...] = ()
     tasks: tuple[str, ...] = Field((), description="Empty: every task of its family.")

@@ -46,7 +46,9 @@ class CandidateVerdict(Record):
     stage: str | None = Field(None, description="probe, rung N or final: the last stage reached.")
     p_best: float | None = None
     p_feasible: float | None = None
-    regret: float | None = Field(None, description="Expected loss against the best feasible candidate, in units of the objective.")
+    regret: float | None = Field(
+        None, description="Expected loss against the best feasible candidate, in units of the objective."
+    )
     metrics: dict[str, Metric] = Field(default_factory=dict)
     cost: CostEstimate | None = None
     pareto: bool = False
@@ -87,7 +89,9 @@ class Flip(Record):
     today: float
     flips_at: float
     direction: Literal["up", "down"]
-    factor: float = Field(description="flips_at / today, or today / flips_at, whichever is above 1; how near the flip is.")
+    factor: float = Field(
+        description="flips_at / today, or today / flips_at, whichever is above 1; how near the flip is."
+    )
     unit: str
     to: str | None = Field(description="Candidate chosen beyond it; None when nothing is feasible there.")
     to_label: Words
@@ -132,7 +136,9 @@ class RunSummary(Record):
     looks_at_confirm: int = Field(description="How many candidates were evaluated on the confirm rows.")
     candidates_considered: int
     stop_rule: Words
-    harness_seconds: float | None = Field(None, description="The harness's own cost per trial, from its null candidate.")
+    harness_seconds: float | None = Field(
+        None, description="The harness's own cost per trial, from its null candidate."
+    )
 
 
 class DecisionProvenance(Record):
@@ -162,7 +168,9 @@ class Decision(Record):
     summary: Words
     metric: str
     confidence: float = Field(0.95, description="Level of every interval below, and the P(best) that was asked for.")
-    score: Measurement | None = Field(None, description="Score of the recommended on confirm, corrected for having been selected.")
+    score: Measurement | None = Field(
+        None, description="Score of the recommended on confirm, corrected for having been selected."
+    )
     regret: float | None = None
     regret_unit: str = ""
     runner_up: str | None = None

@@ -36,7 +36,9 @@ class CostEstimate(Record):
     high: float
     per_1000: float = Field(description="Total cost per 1,000 requests.")
     replicas: int | None = Field(None, description="Serving processes needed at the peak.")
-    capacity: float | None = Field(None, description="Requests per second one machine sustains within the latency limits.")
+    capacity: float | None = Field(
+        None, description="Requests per second one machine sustains within the latency limits."
+    )
     utilisation: float | None = Field(None, description="Average load over capacity bought.")
     value: float | None = Field(None, description="Worth of right answers minus cost of mistakes; None without prices.")
     net: float | None = None

@@ -1,13 +1,13 @@
 """The error tree. Facts go to the constructor; the sentence is built here.
 
-    BakeoffError               ours unless a subclass says otherwise, exit code 1
-    ├── UserError              the user can mend it, exit code 2, never a traceback
-    │   ├── SpecError          one or more fields of a specification, all listed at once
-    │   ├── DataError          the data file or what is in it
-    │   ├── StudyError         the study folder: locked, moved, from another version
-    │   ├── BundleError        a bundle that is incomplete, altered or does not keep its contract
-    │   └── UnavailableError   something optional that is not installed or not fetched
-    └── StepError              a step of a trial failed; becomes a recorded reason
+BakeoffError               ours unless a subclass says otherwise, exit code 1
+├── UserError              the user can mend it, exit code 2, never a traceback
+│   ├── SpecError          one or more fields of a specification, all listed at once
+│   ├── DataError          the data file or what is in it
+│   ├── StudyError         the study folder: locked, moved, from another version
+│   ├── BundleError        a bundle that is incomplete, altered or does not keep its contract
+│   └── UnavailableError   something optional that is not installed or not fetched
+└── StepError              a step of a trial failed; becomes a recorded reason
 """
 
 from __future__ import annotations

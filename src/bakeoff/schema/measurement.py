@@ -57,5 +57,7 @@ class Finding(Record):
     mitigation: Words
     residual: Words
     measurements: tuple[Measurement, ...] = ()
-    standards: tuple[str, ...] = Field((), description="Clauses this maps to, e.g. 'NIST AI RMF MEASURE 2.7', 'PIPL Art. 51'.")
+    standards: tuple[str, ...] = Field(
+        (), description="Clauses this maps to, e.g. 'NIST AI RMF MEASURE 2.7', 'PIPL Art. 51'."
+    )
     candidate: str | None = None

@@ -19,13 +19,17 @@ class FamilyTraits(Record):
 
     label: Words
     tasks: tuple[str, ...]
-    version: str = Field("1", description="Raise it when the same parameters build something else; part of every build key.")
+    version: str = Field(
+        "1", description="Raise it when the same parameters build something else; part of every build key."
+    )
     needs: Needs = Field(default_factory=Needs)
     formats: tuple[str, ...] = Field(description="Artifact formats that build() produces, the native one first.")
     exports: tuple[str, ...] = Field((), description="Formats export() can turn the native one into.")
     export_needs: Needs = Field(default_factory=Needs)
     compressible: tuple[str, ...] = Field((), description="Names of compression passes that make sense, after export.")
-    excuses: dict[str, str] = Field(default_factory=dict, description="Pass, runtime or check suite item → why it does not apply.")
+    excuses: dict[str, str] = Field(
+        default_factory=dict, description="Pass, runtime or check suite item → why it does not apply."
+    )
 
 
 class RuntimeTraits(Record):

@@ -31,7 +31,9 @@ class ColumnProfile(Record):
     p95_length: float | None = None
     low: float | None = Field(None, description="Smallest number, numeric columns only.")
     high: float | None = None
-    top: tuple[tuple[str, int], ...] = Field((), description="Most frequent values, categories only; none that look like personal data.")
+    top: tuple[tuple[str, int], ...] = Field(
+        (), description="Most frequent values, categories only; none that look like personal data."
+    )
 
 
 class PersonalDataCount(Record):
@@ -62,7 +64,9 @@ class Profile(Record):
     rows_used: int
     exact_duplicates: int = Field(description="Rows that repeat an earlier row after white space is folded; removed.")
     conflicting_rows: int = Field(description="Rows of texts that carry two labels; removed.")
-    near_duplicate_rows: int = Field(description="Used rows that nearly repeat another one; kept on one side of every split.")
+    near_duplicate_rows: int = Field(
+        description="Used rows that nearly repeat another one; kept on one side of every split."
+    )
     unusable_rows: int = Field(description="Rows without a label or without any input; removed.")
     classes: tuple[str, ...]
     class_counts: tuple[int, ...] = Field(description="Of the rows used, in the order of classes.")
@@ -72,7 +76,14 @@ class Profile(Record):
     ordered_by: str | None = None
     personal_data: tuple[PersonalDataCount, ...] = ()
     leakage_suspects: tuple[str, ...] = ()
-    naive_score: Measurement | None = Field(None, description="Score of a linear model if duplicates were left in: what a careless split would read.")
-    noise_ceiling: Measurement | None = Field(None, description="Best accuracy the labels allow, from estimated label noise; None until measured.")
-    rows_to_prove_floor: int | None = Field(None, description="Confirm rows needed to prove the floor at the stated confidence if the true score is 2 points above it.")
+    naive_score: Measurement | None = Field(
+        None, description="Score of a linear model if duplicates were left in: what a careless split would read."
+    )
+    noise_ceiling: Measurement | None = Field(
+        None, description="Best accuracy the labels allow, from estimated label noise; None until measured."
+    )
+    rows_to_prove_floor: int | None = Field(
+        None,
+        description="Confirm rows needed to prove the floor at the stated confidence if the true score is 2 points above it.",
+    )
     advice: tuple[Advice, ...] = ()

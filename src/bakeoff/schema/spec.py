@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -17,23 +18,35 @@ Preset = Literal["quick", "standard", "rigorous"]
 class SplitSpec(Record):
     """Structure that no split may break."""
 
-    group: str | None = Field(None, description="Column whose equal values stay on one side of every split (a customer, a device).")
-    time: str | None = Field(None, description="Column that orders the rows; later rows are never used to judge earlier ones.")
+    group: str | None = Field(
+        None, description="Column whose equal values stay on one side of every split (a customer, a device)."
+    )
+    time: str | None = Field(
+        None, description="Column that orders the rows; later rows are never used to judge earlier ones."
+    )
 
 
 class DataSpec(Record):
     """The team's own data."""
 
     file: str = Field(description="csv, tsv, jsonl or parquet file, relative to the specification.")
-    input: str | tuple[str, ...] = Field("*", description="Input column(s); '*' is every column but target, group, time and ignore.")
+    input: str | tuple[str, ...] = Field(
+        "*", description="Input column(s); '*' is every column but target, group, time and ignore."
+    )
     target: str = Field(description="Column that holds the label.")
     ignore: tuple[str, ...] = Field((), description="Columns no candidate may see (ids, columns that leak the answer).")
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = Field("auto", description="File format; auto goes by the name.")
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = Field(
+        "auto", description="File format; auto goes by the name."
+    )
     encoding: str = Field("auto", description="auto tries UTF-8 (with or without BOM), then GB18030.")
     language: Literal["auto", "zh", "en"] = Field("auto", description="Language of the text columns.")
-    positive: str | None = Field(None, description="The label counted as positive by f1 and roc_auc; default: the rarer one.")
+    positive: str | None = Field(
+        None, description="The label counted as positive by f1 and roc_auc; default: the rarer one."
+    )
     instruction: str | None = Field(None, description="One sentence that tells a language model what to decide.")
-    labels: dict[str, str] = Field(default_factory=dict, description="Label → the words a language model should read for it.")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="Label → the words a language model should read for it."
+    )
     split: SplitSpec = Field(default_factory=SplitSpec, description="Groups and time to honour in every split.")
 
 
@@ -54,7 +67,7 @@ class Latency(Record):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         given = [(name, value) for name in ("p50", "p95", "p99") if (value := getattr(self, name)) is not None]
-        for (low, smaller), (high, larger) in zip(given, given[1:], strict=False):
+        for (low, smaller), (high, larger) in pairwise(given):
             if smaller > larger:
                 message = f"contradiction: the {low} limit is above the {high} limit; raise {high} or lower {low}"
                 raise ValueError(message)
@@ -102,7 +115,9 @@ class Value(Record):
 
     currency: str = Field("CNY", min_length=3, max_length=3, description="ISO 4217 code of every amount in this file.")
     per_correct: Money = Field(0.0, description="Worth of one right answer.")
-    errors: dict[str, Money] = Field(default_factory=dict, description="'actual->predicted': cost of that mistake, positive numbers.")
+    errors: dict[str, Money] = Field(
+        default_factory=dict, description="'actual->predicted': cost of that mistake, positive numbers."
+    )
 
     @property
     def priced(self) -> bool:
@@ -115,7 +130,9 @@ class Costs(Record):
 
     people: PerHour = Field(300.0, description="One working hour of the people who build and run it.")
     label: Money = Field(0.5, description="One new labelled row.")
-    hardware: tuple[str, ...] = Field(("local",), min_length=1, description="Machines to deploy on: local or names from the price book.")
+    hardware: tuple[str, ...] = Field(
+        ("local",), min_length=1, description="Machines to deploy on: local or names from the price book."
+    )
     retrain: Seconds | None = Field(None, description="Time between re-trainings; default: never within the horizon.")
     refresh: Share = Field(0.1, description="Share of the training rows newly labelled at each re-training.")
     price_book: str | None = Field(None, description="A price book of your own, relative to the specification.")
@@ -124,9 +141,13 @@ class Costs(Record):
 class RiskRules(Record):
     """What may not happen, whatever it would save."""
 
-    personal_data: Literal["report", "mask", "forbid"] = Field("report", description="What to do about personal data found in rows.")
+    personal_data: Literal["report", "mask", "forbid"] = Field(
+        "report", description="What to do about personal data found in rows."
+    )
     data_may_leave: bool = Field(False, description="Whether rows may be sent to a remote model.")
-    licences: tuple[str, ...] | None = Field(None, description="SPDX ids accepted for weights; default: every stated licence that allows commercial use.")
+    licences: tuple[str, ...] | None = Field(
+        None, description="SPDX ids accepted for weights; default: every stated licence that allows commercial use."
+    )
     encrypt: bool = Field(False, description="Encrypt the bundle at rest.")
 
 
@@ -153,7 +174,9 @@ class Measuring(Record):
     """How timing is done."""
 
     threads: int = Field(1, ge=1, le=256, description="Threads of one serving process; pinned and recorded.")
-    requests: int | None = Field(None, ge=20, description="Timed requests per finalist; default by preset, never below the percentile rule.")
+    requests: int | None = Field(
+        None, ge=20, description="Timed requests per finalist; default by preset, never below the percentile rule."
+    )
     rounds: int | None = Field(None, ge=2, description="Interleaved rounds the requests are spread over.")
 
 
@@ -161,7 +184,9 @@ class Budget(Record):
     """Caps. Evaluations are what is budgeted; time and money only cap them."""
 
     trials: int = Field(200, ge=1, description="Largest number of trials.")
-    time: Seconds = Field(1200.0, description="Planned seconds of the whole run; also a hard deadline at 1.5 times that.")
+    time: Seconds = Field(
+        1200.0, description="Planned seconds of the whole run; also a hard deadline at 1.5 times that."
+    )
     money: Money | None = Field(None, description="Largest amount to be spent on paid endpoints.")
     step_time: Seconds = Field(600.0, description="Hard limit of one step.")
     step_memory: Bytes = Field(float(6 * 2**30), description="Hard limit of one step's resident memory.")
@@ -177,7 +202,9 @@ class Indifference(Record):
 class DecisionRules(Record):
     """How sure the decision must be."""
 
-    confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(0.95, description="Needed P(best), and level of every interval.")
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(
+        0.95, description="Needed P(best), and level of every interval."
+    )
     indifference: Indifference = Field(default_factory=Indifference)
     draws: int = Field(2000, ge=200, le=100_000, description="Joint draws of the uncertainty.")
 

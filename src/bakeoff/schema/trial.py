@@ -15,7 +15,17 @@ Purpose = Literal["probe", "rung", "final", "risk"]
 SplitName = Literal["train", "calibrate", "select", "confirm"]
 StepKind = Literal["build", "export", "compress", "load", "predict", "time", "risk"]
 FailureCode = Literal[
-    "crash", "timeout", "memory", "non_finite", "error", "parity", "unavailable", "unsupported", "interrupted", "unsafe", "disk"
+    "crash",
+    "timeout",
+    "memory",
+    "non_finite",
+    "error",
+    "parity",
+    "unavailable",
+    "unsupported",
+    "interrupted",
+    "unsafe",
+    "disk",
 ]
 
 
@@ -67,7 +77,9 @@ class StepResult(Record):
 
     key: str
     kind: StepKind
-    name: str = Field(description="'build', 'export:onnx', 'compress:dynamic_int8', 'load', 'predict', 'time', 'risk:calibration'.")
+    name: str = Field(
+        description="'build', 'export:onnx', 'compress:dynamic_int8', 'load', 'predict', 'time', 'risk:calibration'."
+    )
     candidate: str = Field(description="Id of the candidate it was run for; a shared build names the first.")
     purpose: Purpose
     fidelity: Fidelity

@@ -85,7 +85,7 @@ def parse_money(value: object) -> object:
         return value
     number, rest = _split(value, "amount of money")
     parts = rest.split()
-    if parts and parts[-1].isalpha() and len(parts[-1]) == 3 and parts[-1].isupper():  # noqa: PLR2004 - ISO 4217
+    if parts and parts[-1].isalpha() and len(parts[-1]) == 3 and parts[-1].isupper():
         parts = parts[:-1]
     return number * _lookup("".join(parts), _MULTIPLES, "amount of money", value)
 
@@ -126,14 +126,22 @@ def parse_growth(value: object) -> object:
 
 
 def _schema(example: str, what: str) -> WithJsonSchema:
-    return WithJsonSchema({"anyOf": [{"type": "string", "examples": [example]}, {"type": "number"}], "description": what})
+    return WithJsonSchema(
+        {"anyOf": [{"type": "string", "examples": [example]}, {"type": "number"}], "description": what}
+    )
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0), _schema("50ms", "a duration; a number is seconds")]
+Seconds = Annotated[
+    float, BeforeValidator(parse_duration), Field(gt=0), _schema("50ms", "a duration; a number is seconds")
+]
 Bytes = Annotated[float, BeforeValidator(parse_size), Field(gt=0), _schema("300MB", "a size; a number is bytes")]
-PerSecond = Annotated[float, BeforeValidator(parse_rate), Field(gt=0), _schema("200k/day", "a rate; a number is per second")]
+PerSecond = Annotated[
+    float, BeforeValidator(parse_rate), Field(gt=0), _schema("200k/day", "a rate; a number is per second")
+]
 Money = Annotated[float, BeforeValidator(parse_money), _schema("0.5 CNY", "an amount in the specification's currency")]
-PerHour = Annotated[float, BeforeValidator(parse_hourly), Field(ge=0), _schema("300/h", "money over time; a number is per hour")]
+PerHour = Annotated[
+    float, BeforeValidator(parse_hourly), Field(ge=0), _schema("300/h", "money over time; a number is per hour")
+]
 Share = Annotated[float, BeforeValidator(parse_share), Field(ge=0), _schema("2%", "a share; 0.02 is 2 %")]
 Growth = Annotated[float, BeforeValidator(parse_growth), Field(gt=-1), _schema("20%/yr", "growth a year")]
 
@@ -143,7 +151,7 @@ def say_seconds(seconds: float) -> str:
     for limit, unit, factor in ((1e-3, "µs", 1e6), (1.0, "ms", 1e3), (120.0, "s", 1.0), (7200.0, "min", 1 / 60)):
         if abs(seconds) < limit:
             return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds / 3600:.3g} h" if abs(seconds) < 172800 else f"{seconds / 86400:.3g} d"  # noqa: PLR2004
+    return f"{seconds / 3600:.3g} h" if abs(seconds) < 172800 else f"{seconds / 86400:.3g} d"
 
 
 def say_bytes(count: float) -> str:

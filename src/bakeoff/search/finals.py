@@ -15,9 +15,7 @@ _LEAST_ARMS = 2
 def confirm(race: Race) -> list[Trial]:
     """Return every finalist's trials, round by round, so that drift of the machine hits all of them alike."""
     race.finalists = [candidate for arm in _arms(race) for candidate in race.paths(arm)[: race.preset.paths]]
-    trials = [
-        _trial(race, candidate, number) for number in range(race.preset.rounds) for candidate in race.finalists
-    ]
+    trials = [_trial(race, candidate, number) for number in range(race.preset.rounds) for candidate in race.finalists]
     for trial in trials:
         failure = race.seen.failure(trial)
         if failure is not None:

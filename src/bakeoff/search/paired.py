@@ -66,7 +66,7 @@ def _score(metric: str, seen: Outcomes, positive: int) -> float:
     return score(metric, seen.actual, seen.predicted, seen.probabilities, positive)
 
 
-def _against(  # noqa: PLR0913 - a plain list of what a paired comparison needs
+def _against(
     leader: str,
     arm: str,
     outcomes: dict[str, Outcomes],
@@ -98,7 +98,8 @@ def _leads(
 def _weights(rows: int, seed: int, name: str) -> NDArray[np.float64]:
     generator = np.random.default_rng(int(content_key("paired", seed, name)[:15], 16))
     weights = generator.standard_exponential((DRAWS, rows))
-    return weights / weights.sum(axis=1, keepdims=True)
+    normalised: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    return normalised
 
 
 def _draws(metric: str, seen: Outcomes, positive: int, weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -64,14 +64,18 @@ def _planned(candidate: Candidate, spec: Spec, profile: Profile) -> PlannedCandi
         id=candidate.id,
         label=candidate.label,
         probe_seconds=_START + build_seconds(candidate, 0) + predict_seconds(candidate, 20),
-        first_rung_seconds=_START + build_seconds(candidate, rows) + predict_seconds(candidate, limit or profile.split.select),
+        first_rung_seconds=_START
+        + build_seconds(candidate, rows)
+        + predict_seconds(candidate, limit or profile.split.select),
         full_seconds=_START + build_seconds(candidate, full) + predict_seconds(candidate, profile.split.select),
         simplicity=candidate.variant.simplicity,
     )
 
 
 def _expected(spec: Spec, profile: Profile, candidates: tuple[Candidate, ...], settings: Preset) -> float:
-    arms = list({candidate.arm: candidate for candidate in reversed(candidates) if candidate.family != "ensemble"}.values())
+    arms = list(
+        {candidate.arm: candidate for candidate in reversed(candidates) if candidate.family != "ensemble"}.values()
+    )
     probes = sum(_START + build_seconds(c, 0) + predict_seconds(c, 20) for c in candidates if c.family != "ensemble")
     total, alive = probes, 1.0
     cap = settings.slice * spec.budget.time

@@ -99,10 +99,15 @@ def _references(race: Race) -> list[Trial]:
     feasible = {arm.split(".")[0] for arm in race.alive}
     trials = []
     for family in dict.fromkeys(candidate.family for candidate in race.singles):
-        mine = [c for c in race.singles if c.family == family and c.id in race.out and race.out[c.id].kind == "infeasible"]
+        mine = [
+            c for c in race.singles if c.family == family and c.id in race.out and race.out[c.id].kind == "infeasible"
+        ]
         if family in feasible or not mine:
             continue
-        candidate = min(mine, key=lambda c: (build_seconds(c, 1000) + c.variant.cost.predict_per_1000, c.compression != "none", c.id))
+        candidate = min(
+            mine,
+            key=lambda c: (build_seconds(c, 1000) + c.variant.cost.predict_per_1000, c.compression != "none", c.id),
+        )
         rows, limit = rung_rows(candidate, race.spec, race.profile, 0)
         fraction = _affordable(race, candidate, rows) if candidate.variant.trains else 1.0
         fidelity = Fidelity(fraction=fraction, seed=race.spec.seed, split="select", limit=limit)
@@ -147,7 +152,9 @@ def positive_class(race: Race) -> int:
     """Index of the class counted as positive: the one named, else the rarest."""
     classes, counts = race.profile.classes, race.profile.class_counts
     named = race.spec.data.positive
-    return classes.index(named) if named in classes else min(range(len(classes)), key=lambda index: (counts[index], index))
+    return (
+        classes.index(named) if named in classes else min(range(len(classes)), key=lambda index: (counts[index], index))
+    )
 
 
 def _kept(race: Race, found: Sequence[Standing], *, last: bool) -> set[str]:
@@ -163,7 +170,11 @@ def yardstick(race: Race, found: Sequence[Standing]) -> list[str]:
     real = [standing for standing in found if not standing.arm.startswith("baseline.")]
     if not real:
         return []
-    return [min(real, key=lambda standing: (race.paths(standing.arm)[0].variant.simplicity, -standing.score, standing.arm)).arm]
+    return [
+        min(
+            real, key=lambda standing: (race.paths(standing.arm)[0].variant.simplicity, -standing.score, standing.arm)
+        ).arm
+    ]
 
 
 def _drop_beaten(race: Race, standing: Standing, rung: int) -> None:
@@ -175,7 +186,11 @@ def _drop_beaten(race: Race, standing: Standing, rung: int) -> None:
         + ("进入无差异区的概率不足 5%" if how == "p" else "同族已有更好的一个，名额有限"),
         en=f"round {rung + 1} ({share} of the training rows, {standing.rows} rows judged): score {standing.score:.3f}, "
         f"P(better than the leader) {standing.p_best:.2f}, "
-        + ("chance to come within the indifference zone below 5 %" if how == "p" else "a better one of its family went on"),
+        + (
+            "chance to come within the indifference zone below 5 %"
+            if how == "p"
+            else "a better one of its family went on"
+        ),
     )
     race.drop(race.paths(standing.arm), "eliminated", reason, rung=rung, fraction=fraction, p_best=standing.p_best)
 
@@ -185,8 +200,10 @@ def ensembles(race: Race) -> list[Trial]:
     members = _members(race)
     trials = []
     for blank in (candidate for candidate in race.evidence.candidates if candidate.family == "ensemble"):
-        if len(members) < 2:  # noqa: PLR2004 - one member is not an ensemble
-            reason = Words(zh="不足两个可行的已训练候选可供组合", en="fewer than two feasible trained candidates to combine")
+        if len(members) < 2:
+            reason = Words(
+                zh="不足两个可行的已训练候选可供组合", en="fewer than two feasible trained candidates to combine"
+            )
             race.drop([blank], "not_reached", reason)
             continue
         fractions = {member.id: race.reached[member.arm].fraction for member in members}

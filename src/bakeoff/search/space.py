@@ -11,7 +11,6 @@ from bakeoff.runtimes.base import Runtime
 from bakeoff.schema.base import Words
 from bakeoff.schema.candidate import Candidate, Unavailable, Variant
 from bakeoff.schema.errors import SpecError, UserError
-from bakeoff.schema.plugin import Needs
 from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Spec
 
@@ -26,15 +25,23 @@ def compose(spec: Spec, profile: Profile) -> tuple[tuple[Candidate, ...], tuple[
 
     """
     candidates: list[Candidate] = []
-    unavailable: list[Unavailable] = []
+    lacking: dict[str, Unavailable] = {}
     for candidate in _all(spec, profile):
         if not _wanted(candidate.id, spec):
             continue
-        why = _obstacle(candidate, spec, profile)
+        whole = (
+            _rules(candidate.variant, spec)
+            or _weights(candidate.variant)
+            or _too_few(candidate.variant, profile.split.train)
+        )
+        why = whole or _not_installed(candidate)
         if why is None:
             candidates.append(candidate)
-        else:
-            unavailable.append(Unavailable(id=candidate.id, label=candidate.label, reason=why[0], command=why[1]))
+            continue
+        # What stops a whole arm is said once, not once for every runtime it would have run on.
+        name, label = (candidate.arm, candidate.variant.label) if whole else (candidate.id, candidate.label)
+        lacking.setdefault(name, Unavailable(id=name, label=label, reason=why[0], command=why[1]))
+    unavailable = list(lacking.values())
     if not any(candidate.family != "baseline" for candidate in candidates):
         _refuse(spec, unavailable)
     return tuple(candidates), tuple(unavailable)
@@ -80,19 +87,17 @@ def _paths(family_name: str, family: ModelFamily, variant: Variant) -> Iterator[
         direct = any(form in runtime.traits.loads for form in native)
         exported = [form for form in family.traits.exports if form in runtime.traits.loads]
         if direct or exported:
-            yield _candidate(family_name, family, variant, "none", name, runtime)
+            yield _candidate(family_name, variant, "none", name, runtime)
         for pass_name in family.traits.compressible:
             compression = registry.plugins("compression").get(pass_name)
             if compression is None or f"{variant.name}:{pass_name}" in family.traits.excuses:
                 continue
             reaches = any(form in compression.traits.consumes for form in (*native, *family.traits.exports))
             if reaches and compression.traits.produces in runtime.traits.loads:
-                yield _candidate(family_name, family, variant, pass_name, name, runtime)
+                yield _candidate(family_name, variant, pass_name, name, runtime)
 
 
-def _candidate(
-    family_name: str, family: ModelFamily, variant: Variant, compression: str, runtime_name: str, runtime: Runtime
-) -> Candidate:
+def _candidate(family_name: str, variant: Variant, compression: str, runtime_name: str, runtime: Runtime) -> Candidate:
     squeezed = registry.plugins("compression")[compression].traits.label if compression != "none" else _NONE
     where = runtime.traits.label
     native = runtime_name in {"native", "composite", "llama_cpp", "openai_api"} and compression == "none"
@@ -105,25 +110,15 @@ def _candidate(
     return Candidate(family=family_name, variant=variant, compression=compression, runtime=runtime_name, label=label)
 
 
-def _obstacle(candidate: Candidate, spec: Spec, profile: Profile) -> tuple[Words, str | None] | None:
-    """Return the first reason why this candidate cannot take part, with a command that would help, or None."""
+def _not_installed(candidate: Candidate) -> tuple[Words, str | None] | None:
+    """Return the first library this path needs and lacks, with the command that installs it."""
     family: ModelFamily = registry.plugin("models", candidate.family)
     runtime: Runtime = registry.plugin("runtimes", candidate.runtime)
-    variant = candidate.variant
     needs = [family.traits.needs, runtime.traits.needs]
     if candidate.compression != "none":
         needs.append(registry.plugin("compression", candidate.compression).traits.needs)
     if not any(form in runtime.traits.loads for form in family.traits.formats):
         needs.append(family.traits.export_needs)
-    return (
-        _not_installed(needs)
-        or _rules(variant, spec)
-        or _weights(variant)
-        or _too_few(variant, profile.split.train)
-    )
-
-
-def _not_installed(needs: list[Needs]) -> tuple[Words, str | None] | None:
     for need in needs:
         lacking = registry.missing(need)
         if lacking:
@@ -136,7 +131,10 @@ def _not_installed(needs: list[Needs]) -> tuple[Words, str | None] | None:
 def _rules(variant: Variant, spec: Spec) -> tuple[Words, str | None] | None:
     if variant.remote and not spec.risk.data_may_leave:
         return (
-            Words(zh="数据不得离开本地，而它要把每一行发给远端模型", en="rows may not leave the premises and this sends each one to a remote model"),
+            Words(
+                zh="数据不得离开本地，而它要把每一行发给远端模型",
+                en="rows may not leave the premises and this sends each one to a remote model",
+            ),
             "set risk.data_may_leave: true if that is acceptable",
         )
     allowed = spec.risk.licences
@@ -156,7 +154,10 @@ def _weights(variant: Variant) -> tuple[Words, str | None] | None:
         return None
     if variant.hub is not None:
         return (
-            Words(zh=f"权重 {variant.hub} 只在模型站上，本机没有", en=f"weights {variant.hub} are on a model hub and not on this machine"),
+            Words(
+                zh=f"权重 {variant.hub} 只在模型站上，本机没有",
+                en=f"weights {variant.hub} are on a model hub and not on this machine",
+            ),
             assets.hub_command(variant.hub),
         )
     return (
@@ -169,6 +170,9 @@ def _too_few(variant: Variant, rows: int) -> tuple[Words, str | None] | None:
     if rows >= variant.min_rows:
         return None
     return (
-        Words(zh=f"训练行只有 {rows}，至少需要 {variant.min_rows}", en=f"only {rows} training rows, at least {variant.min_rows} needed"),
+        Words(
+            zh=f"训练行只有 {rows}，至少需要 {variant.min_rows}",
+            en=f"only {rows} training rows, at least {variant.min_rows} needed",
+        ),
         None,
     )

@@ -76,10 +76,7 @@ def run(app: App, host: str, port: int, announce: Callable[[str], None] | None =
             announce(url)
         await task
 
-    from uvicorn.config import Config
-
-    factory = Config(app=None, loop="auto").get_loop_factory()  # type: ignore[arg-type]  # only the loop is asked for
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(main())
     logger.info("stopped")
 

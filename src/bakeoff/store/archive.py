@@ -104,7 +104,9 @@ class Archive:
 
     def trials(self) -> int:
         """Return how many trials the ledger holds for the current data: distinct (candidate, purpose, fidelity, round)."""
-        rows = [row.result for row in self.ledger.evidence(data=Profile.model_validate_json(self._need("profile")).data)]
+        rows = [
+            row.result for row in self.ledger.evidence(data=Profile.model_validate_json(self._need("profile")).data)
+        ]
         return len({(r.candidate, r.purpose, r.fidelity.model_dump_json(), r.round) for r in rows})
 
     def write(self, name: str, text: str) -> Path:
@@ -128,5 +130,3 @@ class Archive:
             what = "the study was never begun: nothing is in its ledger"
             raise StudyError(what, where=str(self.directory), try_="bakeoff run SPEC --out STUDY")
         return text
-
-

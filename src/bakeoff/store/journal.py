@@ -11,6 +11,7 @@ Does not know: what a record means, or that there is a second copy in SQLite.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import struct
@@ -26,21 +27,23 @@ MARK = b"\xf5\x0aBKOF\x0d\xfa"
 _HEAD = struct.Struct("<8sQIIQ16s")
 _NUMBERS = struct.Struct("<QIIQ")
 _NAME = b"bakeoff-journal"
+_READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 @dataclass(frozen=True)
 class Record:
-    """One intact record: its number (unique, growing) and its three sections."""
+    """One intact record: its number (unique, growing), its three sections, and 16 bytes of digest over all of them."""
 
     number: int
     head: bytes
     text: bytes
     blob: bytes
+    digest: bytes
 
-    @property
-    def digest(self) -> bytes:
-        """16 bytes over everything in the record."""
-        return digest(self.number, self.head, self.text, self.blob)
+    @classmethod
+    def of(cls, number: int, head: bytes, text: bytes, blob: bytes) -> Record:
+        """Make a record with its digest."""
+        return cls(number, head, text, blob, digest(number, head, text, blob))
 
     def encoded(self) -> bytes:
         """Return the bytes that stand in the file."""
@@ -129,7 +132,8 @@ def _read(data: bytes, start: int) -> Record | None:
         return None
     second, third = first + head, first + head + text
     sections = data[first:second], data[second:third], data[third : third + blob]
-    return Record(number, *sections) if digest(number, *sections) == expected else None
+    found = Record.of(number, *sections)
+    return found if found.digest == expected else None
 
 
 class JournalFile:
@@ -147,14 +151,11 @@ class JournalFile:
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         try:
             self.descriptor = os.open(path, flags, 0o644)
-        except PermissionError:
-            self.writable = False
-            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            if create or not _read_only(error):
+            if error.errno not in _READ_ONLY:
                 raise
-            self.writable = False
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self.writable = False
         self.end = 0
 
     def size(self) -> int:
@@ -210,8 +211,3 @@ def _write(descriptor: int, data: bytes, at: int) -> None:
         at += written
         view = view[written:]
 
-
-def _read_only(error: OSError) -> bool:
-    import errno
-
-    return error.errno == errno.EROFS

@@ -176,7 +176,7 @@ class Ledger:
     def _add(self, head: Mapping[str, Any], text: bytes, blob: bytes) -> None:
         with self._guard:
             self._claim()
-            record = Record(self._last + 1, canonical(head).encode(), text, blob)
+            record = Record.of(self._last + 1, canonical(head).encode(), text, blob)
             before = self._journal.end
             try:
                 self._journal.append([record])
@@ -217,7 +217,8 @@ class Ledger:
                 raise StudyError(what, where=str(self._directory), try_="wait for it, or stop it: what it measured is kept")
             time.sleep(0.02)
         self._claimed = True
-        self._read()
+        if self._journal.size() != self._journal.end:
+            self._read()
 
     def _try_lock(self) -> bool:
         try:

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from bakeoff.store.journal import VERSION, Record, digest
+from bakeoff.store.journal import VERSION, Record
 
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS records (
@@ -52,14 +52,15 @@ class Mirror:
 
     def digests(self) -> dict[int, bytes]:
         """Return number → digest as the file states them; an absent file has none."""
-        return dict(self._read("SELECT number, digest FROM records"))
+        rows = self._read("SELECT number, digest FROM records")
+        return {number: state for number, state in rows if isinstance(number, int) and isinstance(state, bytes)}
 
     def records(self, numbers: Iterable[int]) -> list[Record]:
         """Return the intact ones among the numbered records."""
         found = []
         for number in numbers:
             rows = self._read("SELECT head, text, blob, digest FROM records WHERE number = ?", (number,))
-            found += [Record(number, *row[:3]) for row in rows if _intact(number, row)]
+            found += [record for row in rows if (record := _intact(number, row)) is not None]
         return found
 
     def append(self, record: Record) -> None:
@@ -119,11 +120,12 @@ class Mirror:
             connection.close()
 
 
-def _intact(number: int, row: tuple[object, ...]) -> bool:
+def _intact(number: int, row: tuple[object, ...]) -> Record | None:
     head, text, blob, expected = row
     if not (isinstance(head, bytes) and isinstance(text, bytes) and isinstance(blob, bytes)):
-        return False
-    return digest(number, head, text, blob) == expected
+        return None
+    record = Record.of(number, head, text, blob)
+    return record if record.digest == expected else None
 
 
 def _remove(path: Path) -> None:

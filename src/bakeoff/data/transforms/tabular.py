@@ -1,8 +1,11 @@
 """From rows to a numeric table: numbers parsed, categories coded, everything else missing (NaN).
 
-The transform is a JSON record: ``{"kind": "tabular", "columns": [{"name", "kind": "number"}, {"name", "kind": "category",
-"values": [...]}]}``. Values are rounded to float32, so that a model trained in float64 and a graph run in float32 see the
-same numbers and take the same side of every split.
+The transform is a JSON record: ``{"kind": "tabular", "columns": [{"name", "kind": "number", "fill"}, {"name",
+"kind": "category", "values": [...]}]}``. Values are rounded to float32, so that a model trained in float64 and a graph
+run in float32 see the same numbers and take the same side of every split.
+
+``fill`` is the median of a column that was never missing in training, None for the others: no model has learned what a
+missing value of such a column means (LightGBM would read it as 0), so a later one counts as ordinary.
 """
 
 from __future__ import annotations
@@ -31,26 +34,13 @@ _NAN = math.nan
 
 
 def number_of(value: object) -> float:
-    """Return a cell as a finite number, or NaN when it is missing or is no number; text such as ``' 1,234.5 '`` is read."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return _number_in(value)
+    """Return a cell as a finite number, NaN when it is missing or is no number; text such as ``' 1,234.5 '`` is read."""
     if value is None:
         return _NAN
     try:
         number = float(value)  # type: ignore[arg-type] # whatever a row holds
     except (TypeError, ValueError, OverflowError):
-        return _NAN
-    return number if -_LARGEST <= number <= _LARGEST else _NAN
-
-
-def _number_in(text: str) -> float:
-    try:
-        number = float(text.replace(",", "").replace("_", "")) if "," in text else _NAN
-    except ValueError:
-        return _NAN
+        return number_of(value.replace(",", "")) if isinstance(value, str) and "," in value else _NAN
     return number if -_LARGEST <= number <= _LARGEST else _NAN
 
 
@@ -70,7 +60,7 @@ def fit(rows: Sequence[Row], inputs: Sequence[InputColumn]) -> dict[str, Any]:
     dropped: list[str] = []
     for column in inputs:
         if column.kind == "number":
-            columns.append({"name": column.name, "kind": "number"})
+            columns.append({"name": column.name, "kind": "number", "fill": _fill(rows, column.name)})
             continue
         counts = Counter(found for row in rows if (found := category_of(row.get(column.name))) is not None)
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -80,6 +70,11 @@ def fit(rows: Sequence[Row], inputs: Sequence[InputColumn]) -> dict[str, Any]:
         else:
             dropped.append(column.name)
     return {"kind": "tabular", "columns": columns, "dropped": dropped}
+
+
+def _fill(rows: Sequence[Row], name: str) -> float | None:
+    values = np.asarray([number_of(row.get(name)) for row in rows], dtype=np.float32)
+    return None if not len(values) or np.isnan(values).any() else float(np.float32(np.median(values)))
 
 
 class TableFeeder:
@@ -109,7 +104,7 @@ class TableFeeder:
 
 def _cell(column: Mapping[str, Any]) -> Callable[[object], float]:
     if column["kind"] == "number":
-        return number_of
+        return number_of if column.get("fill") is None else _filled(float(column["fill"]))
     codes = {value: float(code) for code, value in enumerate(column["values"])}
 
     def code_of(value: object) -> float:
@@ -117,6 +112,21 @@ def _cell(column: Mapping[str, Any]) -> Callable[[object], float]:
         return _NAN if found is None else codes.get(found, _NAN)
 
     return code_of
+
+
+def _filled(fill: float) -> Callable[[object], float]:
+    def cell(value: object) -> float:
+        number = number_of(value)
+        return number if number == number else fill  # noqa: PLR0124 - NaN is the only value that differs from itself
+
+    return cell
+
+
+def bins_of(values: NDArray[np.float32], edges: NDArray[np.float32] | None, missing: int) -> NDArray[np.int64]:
+    """Return the bin of each value: number bins are closed on the right, a category's code is its bin, NaN: ``missing``."""
+    gone = np.isnan(values)
+    found = np.nan_to_num(values).astype(np.int64) if edges is None else np.searchsorted(edges, values, side="left")
+    return np.where(gone, missing, found)
 
 
 def feeder(transform: Transform, directory: Path) -> TableFeeder:  # noqa: ARG001 - the same shape as text.feeder

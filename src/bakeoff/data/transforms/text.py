@@ -5,7 +5,7 @@ A transform is a JSON record that travels with the artefact. Its ``kind`` is one
 ``char-ids``
     ``ngrams`` (low, high) of characters; as ids: Unicode code points.
 ``word-ids``
-    ``ngrams`` (low, high) of words; ``segmenter`` is ``regex`` or ``rjieba``; as ids: positions in ``words`` (a JSON file).
+    ``ngrams`` (low, high) of words; ``segmenter`` is ``regex`` or ``rjieba``; as ids: places in ``words`` (a JSON file).
 ``hf-tokenizer``
     sub-word ids of ``tokenizer`` (a tokenizer.json): ``max_length``, ``pad_id``, ``special_tokens``, ``prefix``.
 
@@ -96,7 +96,7 @@ def segmenter(transform: Transform) -> Callable[[str], Tokens]:
     if transform.get("segmenter", "regex") == "regex":
         return _words
     try:
-        import rjieba  # noqa: PLC0415 - optional
+        import rjieba
     except ImportError as error:
         what = "Chinese word segmentation needs rjieba"
         raise UnavailableError(what, try_="pip install rjieba") from error
@@ -109,7 +109,7 @@ def segmenter(transform: Transform) -> Callable[[str], Tokens]:
 
 
 def ngrams(tokens: Tokens, low: int, high: int) -> list[str]:
-    """Return every n-gram of ``low`` to ``high`` tokens, words joined by one space; shortest first, in reading order."""
+    """Return every n-gram of ``low`` to ``high`` tokens, words joined by a space; shortest first, in reading order."""
     glue = "" if isinstance(tokens, str) else " "
     count = len(tokens)
     found: list[str] = []
@@ -195,11 +195,11 @@ class TokenFeeder:
     """
 
     def __init__(self, transform: Transform, directory: Path) -> None:
-        import os  # noqa: PLC0415
+        import os
 
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # threads are pinned and measured; none may be added
         try:
-            from tokenizers import Tokenizer  # noqa: PLC0415 - optional
+            from tokenizers import Tokenizer
         except ImportError as error:
             what = "sub-word tokenisation needs the tokenizers library"
             raise UnavailableError(what, try_="pip install tokenizers") from error
@@ -221,6 +221,16 @@ class TokenFeeder:
         """Return the feeds of ``rows``."""
         ids = self.encode(rows)
         return {"input_ids": pad(ids, fill=self._pad), "attention_mask": pad([[1] * len(row) for row in ids], fill=0)}
+
+
+def pooled(table: NDArray[Any], ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    """Return the normalised mean of the vectors ``table[ids]`` per row, (n, d) float32."""
+    vectors = np.zeros((len(ids), table.shape[1]), dtype=np.float32)
+    for at, row in enumerate(ids):
+        if row:
+            mean = table[row].astype(np.float32).mean(axis=0)
+            vectors[at] = mean / max(float(np.linalg.norm(mean)), 1e-12)
+    return vectors
 
 
 def feeder(transform: Transform, directory: Path) -> Callable[[Sequence[Row]], Feeds]:

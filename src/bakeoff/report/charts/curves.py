@@ -15,6 +15,7 @@ from bakeoff.schema.decision import LearningCurve
 
 MOST: Final = 8
 """Curves drawn; the table beside the chart lists every one."""
+_GAP: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ def curves(found: Sequence[LearningCurve], metric: str, recommended: str | None,
     across = Axis.around(xs, log=min(xs) > 0 and max(xs) > min(xs), pad=0.05)
     up = Axis.around([*ends, floor] if floor is not None else ends, log=False)
     parts = [*_grid(across, up, metric), *_floor(up, floor)]
-    parts += [_line(place, curve, across, up) for place, curve in reversed(list(enumerate(drawn, 1)))]
+    ends_at = _apart([100 - up.at(sorted(curve.points, key=lambda point: point.rows)[-1].value) for curve in drawn])
+    parts += [_line(place, curve, across, up, ends_at[place - 1]) for place, curve in reversed(list(enumerate(drawn, 1)))]
     drawing = tag("svg", *parts, width="100%", height="100%", class_="plot-area", aria_hidden="true")
     return Curves(drawing=drawing, curves=tuple(ordered))
 
@@ -64,7 +66,16 @@ def _floor(up: Axis, floor: float | None) -> list[Markup]:
     return [tag("g", tag("line", x1="0", x2="100%", y1=at, y2=at, class_="limit"), class_="limits")]
 
 
-def _line(place: int, curve: LearningCurve, across: Axis, up: Axis) -> Markup:
+def _apart(heights: Sequence[float]) -> list[float]:
+    """Move the numbers at the ends of the curves so far apart that they can be read, keeping their order."""
+    placed = list(heights)
+    order = sorted(range(len(placed)), key=lambda i: placed[i])
+    for before, after in zip(order, order[1:], strict=False):
+        placed[after] = max(placed[after], placed[before] + _GAP)
+    return placed
+
+
+def _line(place: int, curve: LearningCurve, across: Axis, up: Axis, end_at: float) -> Markup:
     spots = [(across.at(point.rows), 100 - up.at(point.value), point) for point in sorted(curve.points, key=lambda point: point.rows)]
     path = "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y, _ in spots)
     layers = [tag("path", d=path, class_="curve")]
@@ -78,6 +89,5 @@ def _line(place: int, curve: LearningCurve, across: Axis, up: Axis) -> Markup:
             ends = {"y1": percent(100 - up.at(point.low)), "y2": percent(100 - up.at(point.high))}
             marks.append(tag("line", x1=percent(x), x2=percent(x), class_="ey", **ends))
         marks.append(tag("circle", cx=percent(x), cy=percent(y), r=4, class_="dot"))
-    last_x, last_y, _ = spots[-1]
-    end = tag("svg", tag("text", str(place), dx=10, dy=4), x=percent(last_x), y=percent(last_y), overflow="visible")
+    end = tag("svg", tag("text", str(place), dx=10, dy=4), x=percent(spots[-1][0]), y=percent(end_at), overflow="visible")
     return tag("g", stretched(*layers, class_="layer"), *marks, end, class_=f"c{place}")

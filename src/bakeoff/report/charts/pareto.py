@@ -15,8 +15,10 @@ from bakeoff.schema.base import Words
 from bakeoff.schema.decision import CandidateVerdict, Decision
 
 Better = Literal["high", "low"]
+Slot = Literal["x", "y"]
 FEASIBLE: Final = frozenset({"winner", "within_indifference", "dominated"})
 NUMBERED: Final = 20
+_SLOTS: Final[tuple[Slot, Slot]] = ("x", "y")
 _REACH: Final = 0.25
 """Quality further below the best than this is drawn at the edge: a majority baseline must not flatten everyone else."""
 
@@ -36,12 +38,14 @@ class PlotAxis:
 
 @dataclass(frozen=True)
 class Plot:
-    """What the page needs: choosable axes, the two shown first, the drawing, and the data for the script."""
+    """What the page needs: choosable axes, the two shown first, the drawing, grids and limits of the other axes, positions."""
 
     axes: tuple[PlotAxis, ...]
     x: str
     y: str
     drawing: Markup
+    grids: Markup
+    limits: Markup
     data: dict[str, Any]
 
 
@@ -55,13 +59,10 @@ def plot(decision: Decision) -> Plot | None:
     x = next(name for name in (axis.name for axis in axes) if name != y)
     people = facts.ranked(decision)
     fronts = {f"{a.name}|{b.name}": _front(a, b, people) for a in axes for b in axes if a is not b}
-    data = {
-        "axes": {axis.name: {"marks": axis.marks, "limit": axis.limit, "text": axis.limit_text, "better": axis.better} for axis in axes},
-        "spots": {found.id: {axis.name: axis.spots[found.id] for axis in axes if found.id in axis.spots} for found in people},
-        "fronts": fronts,
-    }
+    spots = {found.id: {axis.name: _short(axis.spots[found.id]) for axis in axes if found.id in axis.spots} for found in people}
+    stores = tuple(group(make(axis, slot) for axis in axes for slot in _SLOTS) for make in (_grid, _limit))
     drawing = _draw(named[x], named[y], people, fronts[f"{x}|{y}"])
-    return Plot(axes=axes, x=x, y=y, drawing=drawing, data=data)
+    return Plot(axes=axes, x=x, y=y, drawing=drawing, grids=stores[0], limits=stores[1], data={"spots": spots, "fronts": fronts})
 
 
 def _axes(decision: Decision) -> tuple[PlotAxis, ...]:
@@ -105,6 +106,10 @@ def _values(decision: Decision, name: str) -> dict[str, tuple[float, float, floa
     return found
 
 
+def _short(spot: tuple[float, float, float, bool]) -> tuple[float, float, float, bool]:
+    return round(spot[0], 2), round(spot[1], 2), round(spot[2], 2), spot[3]
+
+
 def _front(x: PlotAxis, y: PlotAxis, people: Sequence[CandidateVerdict]) -> list[tuple[float, float]]:
     """Return the corners of the frontier of feasible candidates, in per cent, from the better end of x on."""
     here = [(x.spots[c.id][0], y.spots[c.id][0]) for c in people if c.status in FEASIBLE and c.id in x.spots and c.id in y.spots]
@@ -112,7 +117,7 @@ def _front(x: PlotAxis, y: PlotAxis, people: Sequence[CandidateVerdict]) -> list
     corners: list[tuple[float, float]] = []
     for px, py in sorted(here, key=lambda spot: (-right * spot[0], -up * spot[1])):
         if not corners or up * py > up * corners[-1][1]:
-            corners.append((px, py))
+            corners.append((round(px, 2), round(py, 2)))
     return corners
 
 
@@ -128,39 +133,45 @@ def _draw(x: PlotAxis, y: PlotAxis, people: Sequence[CandidateVerdict], front: S
     points = [_point(rank, found, x, y) for rank, found in enumerate(people, 1) if found.metrics]
     return tag(
         "svg",
-        tag("g", *_grid(x, y), class_="grid", aria_hidden="true"),
-        tag("g", *_limits(x, y), class_="limits", aria_hidden="true"),
+        tag("g", _grid(x, "x"), _grid(y, "y"), class_="grid", aria_hidden="true"),
+        tag("g", _limit(x, "x"), _limit(y, "y"), class_="limits", aria_hidden="true"),
         stretched(tag("path", d=stairs(front), class_="front"), class_="layer"),
         tag("g", *reversed(points), class_="points"),
         width="100%", height="100%", class_="plot-area", role="group",
     )  # fmt: skip
 
 
-def _grid(x: PlotAxis, y: PlotAxis) -> list[Markup]:
+def _grid(axis: PlotAxis, slot: Slot) -> Markup:
+    """Return grid lines and numbers of one axis in one place."""
     parts = []
-    for at, mark in x.marks:
-        parts += [tag("line", x1=percent(at), x2=percent(at), y1="0", y2="100%"), tag("text", mark, x=percent(at), y="100%", dy=20, class_="x")]
-    for at, mark in y.marks:
-        parts += [tag("line", y1=percent(100 - at), y2=percent(100 - at), x1="0", x2="100%")]
-        parts += [tag("text", mark, x="0", y=percent(100 - at), dx=-8, dy=4, class_="y")]
-    return parts
+    for position, mark in axis.marks:
+        if slot == "x":
+            at = percent(position)
+            parts += [tag("line", x1=at, x2=at, y1="0", y2="100%"), tag("text", mark, x=at, y="100%", dy=20, class_="x")]
+        else:
+            at = percent(100 - position)
+            parts += [tag("line", y1=at, y2=at, x1="0", x2="100%"), tag("text", mark, x="0", y=at, dx=-8, dy=4, class_="y")]
+    return tag("g", group(parts), data_axes=f"{slot}:{axis.name}")
 
 
-def _limits(x: PlotAxis, y: PlotAxis) -> list[Markup]:
-    parts = []
-    if x.limit is not None:
-        start, width = (x.limit, 100 - x.limit) if x.better == "low" else (0.0, x.limit)
-        parts += [tag("rect", x=percent(start), y="0", width=percent(width), height="100%", class_="beyond")]
-        parts += [tag("line", x1=percent(x.limit), x2=percent(x.limit), y1="0", y2="100%", class_="limit")]
-        side = "end" if x.limit > 50 else "start"  # noqa: PLR2004 - the half with more room
-        shift = -6 if side == "end" else 6
-        parts += [label(words.text("plot.limit", limit=x.limit_text), x=percent(x.limit), y="0", dx=shift, dy=14, text_anchor=side)]
-    if y.limit is not None:
-        top, height = (100 - y.limit, y.limit) if y.better == "high" else (0.0, 100 - y.limit)
-        parts += [tag("rect", x="0", y=percent(top), width="100%", height=percent(height), class_="beyond")]
-        parts += [tag("line", x1="0", x2="100%", y1=percent(100 - y.limit), y2=percent(100 - y.limit), class_="limit")]
-        parts += [label(words.text("plot.limit", limit=y.limit_text), x="0", y=percent(100 - y.limit), dx=6, dy=-6, text_anchor="start")]
-    return parts
+def _limit(axis: PlotAxis, slot: Slot) -> Markup:
+    """Return the limit on one axis in one place: a dashed line, the ruled-out side shaded."""
+    if axis.limit is None:
+        return Markup("")
+    words_ = words.text("plot.limit", limit=axis.limit_text)
+    if slot == "x":
+        at, side = percent(axis.limit), "end" if axis.limit > 50 else "start"  # noqa: PLR2004 - the half with more room
+        start, width = (axis.limit, 100 - axis.limit) if axis.better == "low" else (0.0, axis.limit)
+        parts = [tag("rect", x=percent(start), y="0", width=percent(width), height="100%", class_="beyond")]
+        parts += [tag("line", x1=at, x2=at, y1="0", y2="100%", class_="limit")]
+        parts += [label(words_, x=at, y="100%", dx=-7 if side == "end" else 7, dy=-8, text_anchor=side)]
+    else:
+        at = percent(100 - axis.limit)
+        top, height = (100 - axis.limit, axis.limit) if axis.better == "high" else (0.0, 100 - axis.limit)
+        parts = [tag("rect", x="0", y=percent(top), width="100%", height=percent(height), class_="beyond")]
+        parts += [tag("line", x1="0", x2="100%", y1=at, y2=at, class_="limit")]
+        parts += [label(words_, x="0", y=at, dx=6, dy=-6, text_anchor="start")]
+    return tag("g", group(parts), data_axes=f"{slot}:{axis.name}")
 
 
 def _point(rank: int, found: CandidateVerdict, x: PlotAxis, y: PlotAxis) -> Markup:

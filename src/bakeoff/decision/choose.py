@@ -1,0 +1,162 @@
+"""The choice itself: who is feasible, who is best, how sure, and what to recommend; a pure function of arrays and premises.
+
+- A candidate may be chosen when it meets every limit in at least half of the draws and breaks no rule.
+- P(best): share of the draws with somebody feasible in which it is feasible and nothing of another arm does better; a draw's tie is
+  shared. Compressed or exported forms of one training (one arm) are no rivals of each other here: which of them to ship is
+  settled by cost and simplicity, unless the difference matters.
+- Expected regret: mean over draws of what the best feasible candidate offers above this one (Chick and Inoue 2001).
+- The practical ties of the leader are those whose expected loss against it is within the indifference zone. If they all are of
+  its arm, and it is best with the stated confidence or its regret is within the zone, there is a winner; otherwise there is no
+  clear winner, and the cheapest of the ties is recommended, then the surest, then the simplest, then the first by name.
+  A cost counts as lower only when the difference exceeds the indifference share and holds with the stated confidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bakeoff.decision.premises import Premises
+from bakeoff.decision.world import World
+from bakeoff.schema.decision import Outcome
+
+LIKELY = 0.5
+_EQUAL = 1e-6
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What follows from the premises. Arrays are over the world's candidates (v,); indices point into them.
+
+    ``pool`` took part in the comparison; ``ties`` are within indifference of ``lead``, the best on average; ``zone`` is the
+    indifference zone in units of the objective.
+    """
+
+    outcome: Outcome
+    recommended: int | None
+    lead: int | None
+    runner_up: int | None
+    pool: NDArray[np.int64]
+    ties: NDArray[np.int64]
+    p_best: NDArray[np.float64]
+    p_feasible: NDArray[np.float64]
+    regret: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    zone: float
+    objective: NDArray[np.float64]
+    costs: NDArray[np.float64]
+
+
+def choose(world: World, premises: Premises) -> Choice:
+    """Return the choice that follows from the evidence under ``premises``."""
+    feasible = world.feasible(premises)
+    p_feasible = feasible.mean(axis=1) if feasible.size else np.zeros(len(world.views))
+    costs = world.costs(premises)
+    objective = world.objective(premises, costs)
+    mean = objective.mean(axis=1)
+    admissible = np.flatnonzero(p_feasible >= LIKELY)
+    zone = _zone(world, premises, costs, admissible)
+    pool = _pool(world, admissible, mean, zone)
+    nothing = np.zeros(len(world.views))
+    if pool.size == 0:
+        empty = np.zeros(0, dtype=np.int64)
+        return Choice("infeasible", None, None, None, empty, empty, nothing, p_feasible, nothing, mean, zone, objective, costs)
+    p_best, regret = nothing.copy(), nothing.copy()
+    p_best[pool], regret[pool] = _best(objective[pool], feasible[pool], world.arms[pool], zone)
+    lead = int(max(pool, key=lambda index: (_rounded(mean[index], zone), p_feasible[index] >= premises.confidence, -index)))
+    ties = pool[mean[lead] - mean[pool] <= zone * (1.0 + 1e-9) + _EQUAL * abs(mean[lead])]
+    recommended = _cheapest(world, premises, ties, costs, p_feasible, mean)
+    sure = p_best[lead] >= premises.confidence
+    rivals = ties[world.arms[ties] != world.arms[lead]]
+    clear = sure or regret[lead] <= zone or _beats_all(objective, pool, world.arms, lead, zone, premises.confidence)
+    same = world.arms[recommended] == world.arms[lead]
+    won = same and (sure if rivals.size else clear)
+    others = pool[(pool != recommended) & (world.arms[pool] != world.arms[recommended])]
+    runner = int(max(others, key=lambda index: (mean[index], -index))) if others.size else None
+    return Choice(
+        "winner" if won else "no_clear_winner", recommended, lead, runner, pool, ties, p_best, p_feasible, regret, mean, zone,
+        objective, costs,
+    )  # fmt: skip
+
+
+def _zone(world: World, premises: Premises, costs: NDArray[np.float64], admissible: NDArray[np.int64]) -> float:
+    """The difference that does not matter, in units of the objective.
+
+    In money it is what the indifferent difference of quality is worth, or the indifferent share of the cost, whichever is larger.
+    """
+    if not premises.priced or admissible.size == 0:
+        return premises.quality_zone
+    cost = float(np.median(costs[admissible].mean(axis=1)))
+    return max(premises.quality_zone * world.point_value(premises), premises.cost_zone * abs(cost))
+
+
+def _pool(
+    world: World, admissible: NDArray[np.int64], mean: NDArray[np.float64], zone: float
+) -> NDArray[np.int64]:
+    """Finalists compete; a candidate the search stopped earlier joins only when it now seems better than all of them by more
+    than the zone (a limit or a price changed), or when no finalist is left.
+    """
+    finals = admissible[world.final[admissible]]
+    early = admissible[~world.final[admissible] & ~world.barred[admissible]]
+    if finals.size == 0:
+        return early if early.size else admissible
+    joining = early[mean[early] > mean[finals].max() + zone]
+    return np.sort(np.concatenate([finals, joining]))
+
+
+def _best(
+    objective: NDArray[np.float64], feasible: NDArray[np.bool_], arms: NDArray[np.int64], zone: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return P(best) and expected regret (p,) of the pool's candidates."""
+    reached = np.where(feasible, objective, -np.inf)
+    names, place = np.unique(arms, return_inverse=True)
+    tops = np.stack([reached[place == index].max(axis=0) for index in range(names.size)])
+    top = tops.max(axis=0)
+    counted = np.isfinite(top)
+    if not counted.any():
+        return np.zeros(len(arms)), np.zeros(len(arms))
+    close = tops >= top - _EQUAL * np.maximum(np.abs(top), 1e-12)
+    share = np.where(close, 1.0 / close.sum(axis=0), 0.0)[place]
+    near = reached >= tops[place] - zone
+    p_best = np.where(near & feasible, share, 0.0)[:, counted].mean(axis=1)
+    regret = np.maximum(0.0, top - objective)[:, counted].mean(axis=1)
+    return p_best, regret
+
+
+def _beats_all(
+    objective: NDArray[np.float64], pool: NDArray[np.int64], arms: NDArray[np.int64], lead: int, zone: float, confidence: float
+) -> bool:
+    """Whether every candidate of another arm is worse by more than the zone, each with the stated confidence."""
+    others = pool[arms[pool] != arms[lead]]
+    return bool(((objective[lead] - objective[others] > zone).mean(axis=1) >= confidence).all()) if others.size else True
+
+
+def _cheapest(  # noqa: PLR0913, PLR0917 - the criteria, in order
+    world: World,
+    premises: Premises,
+    ties: NDArray[np.int64],
+    costs: NDArray[np.float64],
+    p_feasible: NDArray[np.float64],
+    mean: NDArray[np.float64],
+) -> int:
+    """Return the tie to recommend: clearly cheapest, surest to meet its limits, simplest, uncompressed, first by name."""
+    average = costs[ties].mean(axis=1)
+    least = int(ties[int(np.argmin(average))])
+    dearer = costs[ties] - costs[least]
+    materially = dearer.mean(axis=1) > premises.cost_zone * np.maximum(average, 1e-12)
+    clearly = (dearer > 0).mean(axis=1) >= premises.confidence
+    left = ties[~(materially & clearly)]
+
+    def order(index: int) -> tuple[bool, int, bool, str]:
+        candidate = world.views[index].candidate
+        return p_feasible[index] < premises.confidence, candidate.variant.simplicity, candidate.compression != "none", candidate.id
+
+    return int(min((int(index) for index in left), key=order))
+
+
+def _rounded(value: float, zone: float) -> float:
+    """Round a mean to a hundredth of the zone, so that the leader does not hang on what no one could measure."""
+    grain = zone / 100.0
+    return round(value / grain) * grain if grain > 0 else value

@@ -1,0 +1,227 @@
+"""Evidence turned into arrays: candidates × draws of everything a choice depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bakeoff.decision.bootstrap import generator
+from bakeoff.decision.curves import Curve
+from bakeoff.decision.latency import Percentile, percentiles
+from bakeoff.decision.posterior import Judging, Quality, QualityPosterior
+from bakeoff.decision.premises import LIMITS, Premises, mistake_keys, premises_of
+from bakeoff.decision.rules import RuleVerdict, rule_verdicts
+from bakeoff.decision.usage import usage_of
+from bakeoff.decision.view import View
+from bakeoff.economics import FACTORS, Parts, PriceBook, Usage, parts
+from bakeoff.economics.capacity import machine_hours, requests
+from bakeoff.schema.profile import Profile
+from bakeoff.schema.spec import Spec
+from bakeoff.tasks.base import positive_class
+
+Table = NDArray[np.float64]
+METRIC_OF = {
+    "floor": "quality", "p50": "latency_p50", "p95": "latency_p95", "p99": "latency_p99",
+    "throughput": "throughput", "memory": "memory", "size": "size",
+}  # fmt: skip
+_BUDGETARY = frozenset({"unaffordable", "not_reached", "failed"})
+
+
+@dataclass
+class World:
+    """The candidates that have outcomes, as arrays over joint draws (v candidates, D draws).
+
+    ``limits[name]`` (v, D) or (v, 1) are the figures held against the limit ``name``; NaN where nothing was measured.
+    ``machine``, ``people`` [h], ``labels`` [rows], ``fixed`` [money], ``per_request`` [money] are what a cost is linear in.
+    """
+
+    views: list[View]
+    quality: Table
+    accuracy: Table
+    mistakes: NDArray[np.float64]
+    limits: dict[str, Table]
+    allowed: NDArray[np.bool_]
+    final: NDArray[np.bool_]
+    barred: NDArray[np.bool_]
+    arms: NDArray[np.int64]
+    capacity: Table
+    hourly: Table
+    hours: Table
+    people: Table
+    labels: Table
+    compute: Table
+    per_request: Table
+    today: Premises
+    curves: list[Curve | None]
+
+    @property
+    def draws(self) -> int:
+        """Number of joint draws."""
+        return self.quality.shape[1]
+
+    def thinned(self, draws: int) -> World:
+        """Return the world with only the first ``draws`` joint draws: for scans where speed matters."""
+        def cut(table: Table) -> Table:
+            return table[..., :draws] if table.shape[-1] > 1 else table
+
+        return World(
+            self.views, cut(self.quality), cut(self.accuracy), cut(self.mistakes),
+            {name: cut(table) for name, table in self.limits.items()}, self.allowed, self.final, self.barred, self.arms,
+            cut(self.capacity), cut(self.hourly), cut(self.hours), cut(self.people), cut(self.labels), cut(self.compute),
+            cut(self.per_request), self.today, self.curves,
+        )  # fmt: skip
+
+    def costs(self, premises: Premises) -> Table:
+        """Return total costs (v, D) under ``premises``."""
+        today = self.today
+        same = (premises.peak, premises.growth, premises.horizon) == (today.peak, today.growth, today.horizon)
+        hours = self.hours if same else machine_hours(premises.peak, premises.growth, premises.horizon, self.capacity)
+        money = (hours + self.compute) * (self.hourly * premises.machine) + self.people * premises.people
+        total: Table = money + self.labels * premises.label + self.per_request * self.asked(premises)
+        return total
+
+    def asked(self, premises: Premises) -> float:
+        """Return the number of requests over the horizon."""
+        return requests(premises.volume, premises.growth, premises.horizon)
+
+    def gain(self, premises: Premises) -> Table | None:
+        """Return how quality changes (v, 1) with another number of labelled rows, from the learning curves; None for today's."""
+        if premises.rows is None:
+            return None
+        return np.array([[0.0 if curve is None else curve.change(premises.rows)] for curve in self.curves])
+
+    def objective(self, premises: Premises, costs: Table) -> Table:
+        """Return what is maximised (v, D): net value over the horizon where answers are priced, else quality."""
+        gain = self.gain(premises)
+        if not premises.priced:
+            return self.quality if gain is None else np.clip(self.quality + gain, 0.0, 1.0)
+        right, wrong = self.accuracy, self.mistakes
+        if gain is not None:
+            right = np.clip(right + gain, 0.0, 1.0)
+            wrong = wrong * ((1.0 - right) / np.maximum(1.0 - self.accuracy, 1e-9))
+        worth = premises.per_correct * right
+        for number, price in enumerate(premises.errors):
+            worth = worth - price * wrong[number]
+        net: Table = worth * self.asked(premises) - costs
+        return net
+
+    def point_value(self, premises: Premises) -> float:
+        """Return the money one unit of quality is worth over the horizon, at today's mix of mistakes."""
+        wrong = float((1.0 - self.accuracy).mean())
+        priced = sum(price * float(self.mistakes[number].mean()) for number, price in enumerate(premises.errors))
+        return self.asked(premises) * (premises.per_correct + (priced / wrong if wrong > 0 else 0.0))
+
+    def held(self, name: str, premises: Premises) -> Table:
+        """Return the figures (v, D) or (v, 1) held against one limit."""
+        gain = self.gain(premises) if name == "floor" else None
+        return self.limits[name] if gain is None else np.clip(self.limits[name] + gain, 0.0, 1.0)
+
+    def feasible(self, premises: Premises) -> NDArray[np.bool_]:
+        """Return which candidate meets every limit in which draw (v, D); unmeasured figures do not."""
+        meets = np.broadcast_to(self.allowed[:, None], self.quality.shape)
+        for name in LIMITS:
+            limit = getattr(premises, name)
+            if limit is None:
+                continue
+            figures = self.held(name, premises)
+            meets = meets & (figures >= limit if name in {"floor", "throughput"} else figures <= limit)
+        return meets
+
+
+@dataclass
+class Known:
+    """What was learned of each candidate besides the arrays, by id; also of those without outcomes."""
+
+    judging: Judging
+    quality: dict[str, Quality]
+    percentiles: dict[str, dict[str, Percentile]]
+    usages: dict[str, Usage]
+    rules: dict[str, RuleVerdict]
+    mistakes: list[tuple[str, tuple[int, int]]]
+    book: PriceBook
+    threads: int
+
+
+def judging_of(spec: Spec, profile: Profile) -> Judging:
+    """Return how answers are judged under a specification."""
+    positive = positive_class(spec, profile.classes, profile.class_counts)
+    pairs = tuple(pair for _, pair in mistake_keys(spec, profile.classes))
+    return Judging(spec.requirements.quality.metric, positive, pairs)
+
+
+def learn(views: list[View], spec: Spec, profile: Profile, book: PriceBook, main: int) -> Known:
+    """Draw qualities and percentiles and gather usages of every candidate."""
+    judging, draws = judging_of(spec, profile), spec.decision.draws
+    threads = spec.measuring.threads
+    quality = QualityPosterior(views, judging, draws, spec.seed, main).quality()
+    timed = {view.id: percentiles(view, draws, spec.seed, view.threads or threads) for view in views}
+    usages = {view.id: usage_of(view, spec, profile) for view in views}
+    rules = {view.id: rule_verdicts(view, spec) for view in views}
+    return Known(judging, quality, timed, usages, rules, mistake_keys(spec, profile.classes), book, threads)
+
+
+def build(views: list[View], known: Known, spec: Spec, curves: dict[str, Curve]) -> World:
+    """Stack what is known of the candidates that have outcomes."""
+    judged = [view for view in views if view.id in known.quality]
+    qualities = [known.quality[view.id] for view in judged]
+    drawn = generator(spec.seed, "prices").random((spec.decision.draws, len(FACTORS)))
+    priced = [parts(spec, known.usages[view.id], known.book, drawn) for view in judged]
+    arms = {arm: index for index, arm in enumerate(sorted({view.candidate.arm for view in judged}))}
+    count = spec.decision.draws
+    return World(
+        views=judged,
+        quality=_stack([item.draws for item in qualities], count),
+        accuracy=_stack([item.accuracy for item in qualities], count),
+        mistakes=np.moveaxis(
+            np.array([item.mistakes for item in qualities]).reshape(len(judged), len(known.mistakes), count), 0, 1
+        ),
+        limits={name: _figures(name, judged, known, count) for name in LIMITS},
+        allowed=np.array([known.rules[view.id].allowed for view in judged], dtype=bool),
+        final=np.array([view.final for view in judged], dtype=bool),
+        barred=np.array([bool(view.elimination) and view.elimination.kind in _BUDGETARY for view in judged], dtype=bool),
+        arms=np.array([arms[view.candidate.arm] for view in judged], dtype=np.int64),
+        today=premises_of(spec, [key for key, _ in known.mistakes]),
+        curves=[curves.get(view.candidate.arm) for view in judged],
+        **_cost_tables(priced, count),
+    )
+
+
+def _cost_tables(priced: list[Parts], count: int) -> dict[str, Table]:
+    def table(rows: list[NDArray[np.float64]]) -> Table:
+        return _stack(rows, count)
+
+    return {
+        "capacity": table([item.deployment.capacity for item in priced]),
+        "hourly": table([item.deployment.hourly for item in priced]),
+        "hours": table([item.machine_hours for item in priced]),
+        "people": table([item.build_hours + item.upkeep_hours for item in priced]),
+        "labels": table([np.full(count, item.refreshed_labels) for item in priced]),
+        "compute": table([item.training_hours + item.retraining_hours for item in priced]),
+        "per_request": table([item.token_price for item in priced]),
+    }
+
+
+def _stack(rows: list[NDArray[np.float64]], count: int) -> Table:
+    return np.stack(rows) if rows else np.zeros((0, count))
+
+
+def _figures(name: str, views: list[View], known: Known, count: int) -> Table:
+    metric = METRIC_OF[name]
+    if metric == "quality":  # the floor holds for the artefact delivered, not for another training of it
+        return _stack([known.quality[view.id].sampling for view in views], count)
+    if metric.startswith("latency"):
+        missing = np.full(count, np.nan)
+        return _stack([known.percentiles[view.id][metric].floor if known.percentiles[view.id] else missing for view in views], count)
+    return np.array([[_point(view, known, metric)] for view in views]).reshape(len(views), 1)
+
+
+def _point(view: View, known: Known, metric: str) -> float:
+    if metric == "throughput":
+        found = known.usages[view.id].capacity
+        return np.nan if found is None or found.value is None else found.value
+    if metric == "size" and view.artifact is not None and view.artifact.size:
+        return float(view.artifact.size)
+    measured = view.measurements.get(metric)
+    return np.nan if measured is None or measured.value is None else measured.value

@@ -1,0 +1,78 @@
+"""The contract: every hard limit of the specification as a promise, with what the trial measured."""
+
+from __future__ import annotations
+
+from bakeoff.schema.base import Words
+from bakeoff.schema.candidate import Candidate
+from bakeoff.schema.contract import Contract, Promise
+from bakeoff.schema.decision import CandidateVerdict, ConstraintVerdict, Decision, Metric
+from bakeoff.schema.errors import BundleError
+from bakeoff.schema.measurement import Measurement
+
+_NO_BUNDLE = ("unavailable", "failed", "not_reached")
+
+
+def verdict_of(decision: Decision, candidate: Candidate) -> CandidateVerdict:
+    """Return what the decision says of the candidate.
+
+    Raises:
+        BundleError: it was never evaluated, so nothing can be promised.
+
+    """
+    found = next((verdict for verdict in decision.candidates if verdict.id == candidate.id), None)
+    if found is None or found.status in _NO_BUNDLE:
+        what = "this candidate was not evaluated to the end, so nothing can be promised of it"
+        allowed = [verdict.id for verdict in decision.candidates if verdict.status not in _NO_BUNDLE and verdict.metrics]
+        raise BundleError(what, got=candidate.id, allowed=allowed)
+    return found
+
+
+def contract(decision: Decision, candidate: Candidate, *, confidence: float, threads: int, rows: int) -> Contract:
+    """Return the contract of ``candidate`` under the limits the decision was made with."""
+    verdict = verdict_of(decision, candidate)
+    promises = [_promise(limit, verdict, decision.metric, confidence) for limit in decision.constraints]
+    return Contract(
+        candidate=candidate.id,
+        label=candidate.label,
+        task=decision.task,
+        metric=decision.metric,
+        confidence=confidence,
+        threads=threads,
+        promises=tuple(sorted((found for found in promises if found), key=lambda promise: promise.name)),
+        rows=rows,
+    )
+
+
+def said(promise: Promise) -> Words:
+    """Name a promise for people."""
+    return _NAMES.get(promise.name, Words(zh=promise.name, en=promise.name))
+
+
+def _promise(limit: ConstraintVerdict, verdict: CandidateVerdict, metric: str, confidence: float) -> Promise | None:
+    name = metric if limit.name in {"quality", "floor"} else limit.name
+    measured = verdict.metrics.get(name)
+    if measured is None:
+        measured = Metric(value=None, unit=limit.unit, validity="refused", remark="the trial did not measure it")
+    return Promise(name=name, direction=limit.direction, limit=limit.limit, unit=limit.unit, trial=_measurement(name, measured, confidence))
+
+
+def _measurement(name: str, metric: Metric, confidence: float) -> Measurement:
+    return Measurement(
+        name=name, value=metric.value, low=metric.low, high=metric.high, confidence=confidence, n=metric.n,
+        unit=metric.unit, provenance=metric.provenance, validity=metric.validity, remark=metric.remark,
+    )  # fmt: skip
+
+
+_NAMES = {
+    "accuracy": Words(zh="准确率", en="accuracy"),
+    "macro_f1": Words(zh="宏平均 F1", en="macro F1"),
+    "balanced_accuracy": Words(zh="平衡准确率", en="balanced accuracy"),
+    "f1": Words(zh="F1", en="F1"),
+    "roc_auc": Words(zh="ROC 曲线下面积", en="area under the ROC curve"),
+    "latency_p50": Words(zh="延迟中位数", en="median latency"),
+    "latency_p95": Words(zh="延迟第 95 百分位", en="95th percentile of latency"),
+    "latency_p99": Words(zh="延迟第 99 百分位", en="99th percentile of latency"),
+    "throughput": Words(zh="吞吐量", en="throughput"),
+    "memory": Words(zh="内存", en="memory"),
+    "size": Words(zh="体积", en="size"),
+}

@@ -1,0 +1,91 @@
+"""What ``verify`` found: one verdict per promise, with the numbers measured on this machine."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bakeoff.delivery.readme import amount
+from bakeoff.schema.base import Record, Words
+from bakeoff.schema.contract import Promise
+from bakeoff.schema.measurement import Measurement
+
+Kept = Literal["kept", "broken", "refused"]
+_SIGNS = {"kept": "✓", "broken": "✗", "refused": "?"}
+_SAID = {
+    "kept": Words(zh="兑现", en="kept"),
+    "broken": Words(zh="未兑现", en="broken"),
+    "refused": Words(zh="无法判定", en="cannot be told"),
+}
+
+
+class PromiseVerdict(Record):
+    """One clause re-tested. ``refused``: this machine or this bundle does not allow an answer, and ``reason`` says why."""
+
+    promise: Promise
+    here: Measurement
+    verdict: Kept
+    reason: Words
+
+
+class VerifyReport(Record):
+    """The delivered bundle against its trial and its contract."""
+
+    candidate: str
+    bundle: str = Field(description="First 12 digits of the manifest's hash.")
+    files: int = Field(description="Files whose hashes agree.")
+    rows: int = Field(description="Contract rows compared with the trial.")
+    same_labels: int = Field(description="Rows with the trial's label.")
+    largest_drift: float | None = Field(None, description="Largest difference of a probability from the trial's.")
+    promises: tuple[PromiseVerdict, ...] = ()
+    latency: tuple[Measurement, ...] = Field((), description="Percentiles measured here, promised or not.")
+    p95_ratio: float | None = Field(None, description="95th percentile here over the trial's; only where both were measured.")
+    noisy: bool = Field(False, description="Other load was seen on this machine while timing.")
+    quick: bool = False
+
+    @property
+    def parity(self) -> bool:
+        """Whether every contract row got the trial's label."""
+        return self.same_labels == self.rows
+
+    @property
+    def kept(self) -> bool:
+        """Whether nothing is broken: same labels on every row and no promise broken (refused is not broken)."""
+        return self.parity and all(found.verdict != "broken" for found in self.promises)
+
+    def text(self, language: str = "en") -> str:
+        """Return the report in a few lines."""
+        lines = [self._head().said(language), self._rows().said(language)]
+        for found in self.promises:
+            sign = "≥" if found.promise.direction == "min" else "≤"
+            unit = found.promise.unit
+            here = amount(found.here.value, unit)
+            if found.here.low is not None and found.here.high is not None:
+                here += f" [{amount(found.here.low, unit)}, {amount(found.here.high, unit)}]"
+            said = f"{_SIGNS[found.verdict]} {found.promise.name} {sign} {amount(found.promise.limit, unit)}: {here}"
+            trial = amount(found.promise.trial.value, unit)
+            note = Words(zh=f"试验 {trial}；{_SAID[found.verdict].zh}", en=f"trial {trial}; {_SAID[found.verdict].en}")
+            reason = found.reason.said(language)
+            lines.append(f"{said} ({note.said(language)}{'; ' + reason if reason else ''})")
+        if self.p95_ratio is not None:
+            lines.append(Words(
+                zh=f"p95 为试验的 {self.p95_ratio:.2f} 倍", en=f"p95 is {self.p95_ratio:.2f} times the trial's"
+            ).said(language))  # fmt: skip
+        return "\n".join(lines)
+
+    def _head(self) -> Words:
+        good = self.kept
+        return Words(
+            zh=f"{self.candidate}（{self.bundle}）：{'契约成立' if good else '契约不成立'}；{self.files} 个文件哈希一致",
+            en=f"{self.candidate} ({self.bundle}): the contract {'holds' if good else 'does not hold'}; {self.files} files as shipped",
+        )
+
+    def _rows(self) -> Words:
+        if not self.rows:
+            return Words(zh="包内没有契约行，未能与试验逐行对照", en="no contract rows in the bundle, so no comparison with the trial")
+        drift = f"{self.largest_drift:.1e}" if self.largest_drift is not None else "–"
+        return Words(
+            zh=f"{self.same_labels}/{self.rows} 行的标签与试验相同，概率最大偏差 {drift}",
+            en=f"{self.same_labels} of {self.rows} rows have the trial's label; probabilities differ by at most {drift}",
+        )

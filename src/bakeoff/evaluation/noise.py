@@ -1,0 +1,138 @@
+"""What the machine did besides our work while we timed: the time we waited for a core, and whether a core kept its speed.
+
+Interference only ever adds time. Linux counts, per thread, the time it was ready to run but waited for a core
+(``/proc/self/task/*/schedstat``); that time is the neighbours', not the candidate's, and can be taken off. What cannot be
+taken off (shared caches, a slower clock, a stolen core of a virtual machine) shows in a fixed loop timed beside the requests.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+BUSY_WAIT = 0.05
+"""Share of the wall time spent waiting for a core above which a round counts as disturbed."""
+BUSY_RATIO = 1.10
+"""Wall over CPU time of the calibration loop above which the core was shared."""
+UNSTEADY = 1.35
+"""Slowest over fastest calibration loop, CPU time, above which the core did not keep its speed."""
+_LOOP = 20_000
+
+
+@dataclass(frozen=True)
+class Busyness:
+    """How disturbed a round was.
+
+    Args:
+        waiting: share of the wall time our threads waited for a core; None where the system does not count it.
+        ratio: wall over CPU time of the calibration loop, median.
+        spread: slowest over fastest calibration loop in CPU time, 90th over 10th percentile.
+        switches: involuntary context switches per second of wall time.
+        load: load average of the last minute, a core.
+
+    """
+
+    waiting: float | None
+    ratio: float
+    spread: float
+    switches: float
+    load: float
+
+    @property
+    def quiet(self) -> bool:
+        """Whether timings of this round can be believed as they are."""
+        waited = self.waiting is not None and self.waiting > BUSY_WAIT
+        return not (waited or self.ratio > BUSY_RATIO or self.spread > UNSTEADY)
+
+    def remark(self) -> str:
+        """Say what was seen."""
+        waiting = "" if self.waiting is None else f"{100 * self.waiting:.0f} % of the time spent waiting for a core, "
+        return (
+            f"{waiting}wall/CPU {self.ratio:.2f} and speed spread {self.spread:.2f} of a fixed loop, "
+            f"{self.switches:.0f} forced switches/s, load {self.load:.2f} a core"
+        )
+
+
+class Waiting:
+    """Reads how long this process's threads have waited for a core, in seconds, since they started."""
+
+    def __init__(self) -> None:
+        self._files: list[int] = []
+        self.known = False
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look for threads that were started since."""
+        self.close()
+        try:
+            for thread in os.listdir("/proc/self/task"):
+                self._files.append(os.open(f"/proc/self/task/{thread}/schedstat", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            self.close()
+        self.known = bool(self._files)
+
+    def read(self) -> float:
+        """Return the seconds waited, summed over the threads."""
+        total = 0
+        for descriptor in self._files:
+            try:
+                total += int(os.pread(descriptor, 128, 0).split()[1])
+            except (OSError, IndexError):  # a thread that ended
+                continue
+        return total * 1e-9
+
+    def close(self) -> None:
+        """Close the files."""
+        for descriptor in self._files:
+            os.close(descriptor)
+        self._files = []
+
+
+class Watch:
+    """Watches one round: ``beat`` it now and then between requests, then ask for the ``busyness``."""
+
+    def __init__(self) -> None:
+        self._walls: list[float] = []
+        self._cpus: list[float] = []
+        self._switches = _forced_switches()
+        self._start = time.perf_counter()
+
+    def beat(self) -> None:
+        """Time the calibration loop once (about a millisecond)."""
+        cpu, wall = time.thread_time(), time.perf_counter()
+        _calibrate()
+        self._walls.append(time.perf_counter() - wall)
+        self._cpus.append(time.thread_time() - cpu)
+
+    def busyness(self, waited: float | None, wall: float) -> Busyness:
+        """Return how disturbed the round was.
+
+        Args:
+            waited: seconds waited for a core during the requests, None where unknown.
+            wall: seconds the requests took.
+
+        """
+        elapsed = time.perf_counter() - self._start
+        cpus = sorted(self._cpus)
+        last = len(cpus) - 1
+        return Busyness(
+            waiting=None if waited is None or wall <= 0 else min(1.0, waited / wall),
+            ratio=sum(self._walls) / max(sum(cpus), 1e-9) if cpus else 1.0,
+            spread=cpus[round(0.9 * last)] / max(cpus[round(0.1 * last)], 1e-9) if cpus else 1.0,
+            switches=(_forced_switches() - self._switches) / max(elapsed, 1e-9),
+            load=os.getloadavg()[0] / (os.cpu_count() or 1),
+        )
+
+
+def _calibrate() -> int:
+    total = 0
+    for number in range(_LOOP):
+        total += number & 7
+    return total
+
+
+def _forced_switches() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

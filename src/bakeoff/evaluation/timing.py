@@ -1,0 +1,216 @@
+"""How long one request takes: the shipped artefact, real rows, one at a time, after warm-up, pre- and post-processing included.
+
+Interference only adds time. So what the kernel says our threads spent waiting for a core is taken off each request; a limit
+kept in spite of the rest is kept; and a broken limit counts only on a quiet machine, or when CPU time alone breaks it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bakeoff.data.examples import Row
+from bakeoff.data.transforms.rule import Classifier
+from bakeoff.evaluation.noise import Busyness, Waiting, Watch
+from bakeoff.evaluation.percentiles import Exceedance, percentile, required
+from bakeoff.schema.base import Record
+from bakeoff.schema.measurement import Measurement
+from bakeoff.schema.spec import Spec
+from bakeoff.schema.trial import Trial
+
+QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+ROUNDS = {"quick": 3, "standard": 4, "rigorous": 8}
+"""Interleaved rounds of the final that a preset plans; requests are shared out among them."""
+_REQUESTS = {"quick": 100, "standard": 110, "rigorous": 150}
+_PROBE_SECONDS = {"quick": 8.0, "standard": 20.0, "rigorous": 45.0}
+_ROUND_SECONDS = {"quick": 12.0, "standard": 30.0, "rigorous": 120.0}
+_LOAD_SECONDS = {"quick": 3.0, "standard": 6.0, "rigorous": 20.0}
+_UNLIMITED_PROBE = 40
+_FEWEST = 5
+_WARM_REQUESTS, _WARM_SECONDS = 20, 2.0
+_BEAT_SECONDS = 0.02
+_LOOK = 10
+
+
+class Protocol(Record):
+    """How one timing step is done; part of its key.
+
+    Args:
+        requests: requests wanted.
+        fewest: requests made even when they are slow.
+        seconds: time after which no more than ``fewest`` are made.
+        repeats: how often a disturbed round is done again.
+        limits: percentile name → limit in seconds.
+        least_rate: requests per second to sustain, None where nothing is asked.
+        load_seconds: length of one open-loop run; 0 leaves the load test out.
+        probe: stop as soon as every limit is proven kept or one is proven broken.
+        remote: waiting is the network's, not a neighbour's; nothing is taken off.
+
+    """
+
+    requests: int
+    fewest: int
+    seconds: float
+    repeats: int
+    limits: dict[str, float]
+    least_rate: float | None = None
+    load_seconds: float = 0.0
+    probe: bool = False
+    remote: bool = False
+
+
+def protocol(spec: Spec, trial: Trial) -> Protocol:
+    """Return how a trial's requests are timed: a probe, or one interleaved round of the final."""
+    given = {name: getattr(spec.requirements.latency, name) for name in QUANTILES}
+    limits = {name: float(limit) for name, limit in given.items() if limit is not None}
+    least = spec.requirements.throughput.min
+    if trial.fidelity.probe:
+        wanted = max((required(QUANTILES[name]) for name in limits), default=_UNLIMITED_PROBE)
+        return Protocol(
+            requests=wanted, fewest=_FEWEST, seconds=_PROBE_SECONDS[spec.preset], repeats=2, limits=limits,
+            least_rate=least, probe=True, remote=trial.candidate.variant.remote,
+        )  # fmt: skip
+    rounds = spec.measuring.rounds or ROUNDS[spec.preset]
+    needed = max([required(0.95), *(required(QUANTILES[name]) for name in limits)])
+    wanted = math.ceil((spec.measuring.requests or _REQUESTS[spec.preset] * rounds) / rounds)
+    return Protocol(
+        requests=max(wanted, math.ceil(needed / rounds)),
+        fewest=math.ceil(needed / rounds),
+        seconds=_ROUND_SECONDS[spec.preset],
+        repeats=2,
+        limits=limits,
+        least_rate=least,
+        load_seconds=_LOAD_SECONDS[spec.preset] if not trial.round else 0.0,
+        remote=trial.candidate.variant.remote,
+    )
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One round of requests; arrays in seconds, one value a request.
+
+    ``latency`` is wall time less ``wait``, the time spent ready to run but without a core; ``cpu`` is the process's CPU time.
+    """
+
+    latency: NDArray[np.float64]
+    cpu: NDArray[np.float64]
+    wait: NDArray[np.float64]
+    busyness: Busyness
+    threads: int
+
+    @property
+    def floor(self) -> NDArray[np.float64]:
+        """The part of each request that no neighbour can have caused: CPU time spread over the threads."""
+        return np.minimum(self.cpu / self.threads, self.latency)
+
+
+def warm_up(classifier: Classifier, rows: Sequence[Row]) -> None:
+    """Send requests that are not timed, until caches, allocators and lazy imports have settled."""
+    end = time.perf_counter() + _WARM_SECONDS
+    for number in range(_WARM_REQUESTS):
+        classifier.predict([rows[number % len(rows)]])
+        if time.perf_counter() > end:
+            return
+
+
+def time_requests(classifier: Classifier, rows: Sequence[Row], plan: Protocol, threads: int) -> Timed:
+    """Time requests one at a time; a disturbed round whose verdict hangs on the disturbance is repeated, the quietest is kept."""
+    best = _round(classifier, rows, plan, threads)
+    for _ in range(plan.repeats):
+        if best.busyness.quiet or not _hangs_on_noise(best, plan):
+            break
+        again = _round(classifier, rows, plan, threads)
+        if _disturbance(again) < _disturbance(best):
+            best = again
+    return best
+
+
+def measure_latency(timed: Timed, plan: Protocol, confidence: float) -> tuple[Measurement, ...]:
+    """Return the latency percentiles: the median, p95, whatever is limited, and p99 when the sample carries it."""
+    n = len(timed.latency)
+    names = [name for name, q in QUANTILES.items() if name != "p99" or "p99" in plan.limits or n >= required(q)]
+    return tuple(_percentile(timed, name, plan.limits.get(name), confidence) for name in names)
+
+
+def _percentile(timed: Timed, name: str, limit: float | None, confidence: float) -> Measurement:
+    q = QUANTILES[name]
+    seen, floor = percentile(timed.latency, q, confidence), percentile(timed.floor, q, confidence)
+    quiet = timed.busyness.quiet
+    low = seen.low if quiet else floor.low
+    facts = {"name": f"latency_{name}", "low": low, "n": seen.n, "unit": "s", "confidence": confidence}
+    if seen.value is None:
+        what = f"{name} needs at least {required(q)} requests, {seen.n} were timed: {seen.missing} are missing"
+        return Measurement.model_validate({**facts, "value": None, "validity": "refused", "remark": what})
+    facts |= {"value": seen.value, "high": seen.high}
+    if quiet:
+        return Measurement.model_validate(facts)
+    settled = limit is not None and ((seen.high is not None and seen.high <= limit) or (low is not None and low > limit))
+    remark = f"the machine was busy: {timed.busyness.remark()}; the interval reaches from CPU time alone to what was seen"
+    return Measurement.model_validate({**facts, "validity": "valid" if settled else "noisy", "remark": remark})
+
+
+def _hangs_on_noise(timed: Timed, plan: Protocol) -> bool:
+    if not plan.limits:
+        return True
+    return any(found.validity != "valid" for found in measure_latency(timed, plan, 0.95) if found.name[8:] in plan.limits)
+
+
+def _disturbance(timed: Timed) -> float:
+    state = timed.busyness
+    return (state.waiting or 0.0) + max(0.0, state.ratio - 1.0) + max(0.0, state.spread - 1.0) / 10
+
+
+def _round(classifier: Classifier, rows: Sequence[Row], plan: Protocol, threads: int) -> Timed:
+    waiting, watch = Waiting(), Watch()
+    tests = [Exceedance(limit, QUANTILES[name]) for name, limit in plan.limits.items()]
+    latency, cpu, wait = (np.zeros(plan.requests) for _ in range(3))
+    watch.beat()
+    start = beat = time.perf_counter()
+    count = 0
+    for count in range(1, plan.requests + 1):
+        wall, used, waited = one_request(classifier, rows[(count - 1) % len(rows)], waiting)
+        waited = 0.0 if plan.remote else min(waited, max(0.0, wall - used / threads))
+        latency[count - 1], cpu[count - 1], wait[count - 1] = wall - waited, used, waited
+        now = time.perf_counter()
+        if now - beat > _BEAT_SECONDS:
+            watch.beat()
+            waiting.refresh()
+            beat = time.perf_counter()
+        for test in tests:
+            test.add(min(used / threads, wall) if waited > 0.05 * wall else wall - waited)  # noqa: PLR2004 - disturbed: CPU time only
+        if _enough(plan, tests, latency[:count], now - start):
+            break
+    watch.beat()
+    known = waiting.known and not plan.remote
+    waiting.close()
+    total, wall = float(wait[:count].sum()), float((latency + wait)[:count].sum())
+    busyness = watch.busyness(total if known else None, wall)
+    return Timed(latency[:count], cpu[:count], wait[:count], busyness, threads)
+
+
+def one_request(classifier: Classifier, row: Row, waiting: Waiting) -> tuple[float, float, float]:
+    """Send one request; return wall seconds, CPU seconds of the process, and seconds its threads waited for a core."""
+    waited = waiting.read()
+    used, start = time.process_time(), time.perf_counter()
+    classifier.predict([row])
+    wall = time.perf_counter() - start
+    return wall, time.process_time() - used, waiting.read() - waited
+
+
+def _enough(plan: Protocol, tests: Sequence[Exceedance], latency: NDArray[np.float64], elapsed: float) -> bool:
+    n = len(latency)
+    if n < _FEWEST:
+        return False
+    if any(test.proves() for test in tests):
+        return True
+    if elapsed > plan.seconds and n >= plan.fewest:
+        return True
+    if not (plan.probe and plan.limits and n % _LOOK == 0):
+        return False
+    seen = {name: percentile(latency, QUANTILES[name]) for name in plan.limits}
+    return all(found.value is not None and found.high is not None and found.high <= plan.limits[name] for name, found in seen.items())

@@ -1,0 +1,3 @@
+"""The decision in a dozen terminal lines."""
+from __future__ import annotations
+def terminal(*a, **k): ...
