@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     _Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names the type only so
 
-OK, OURS, MISTAKE, INFEASIBLE = 0, 1, 2, 3
+OK, MISTAKE, STOPPED = 0, 2, 130
 
 _EPILOG = "exit codes: 0 decided or done, 2 something to mend in the input, 3 infeasible or contract broken, 1 a fault of ours"
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BakeoffError as error:
         return _tell(error.exit_code, str(error), arguments)
     except KeyboardInterrupt:
-        return _tell(130, "stopped; what was measured is kept, and the same command goes on from there", arguments)
+        return _tell(STOPPED, "stopped; what was measured is kept, and the same command goes on from there", arguments)
     except BrokenPipeError:
         sys.stderr.close()
         return OK

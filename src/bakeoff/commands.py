@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bakeoff.cli import INFEASIBLE, OK
 from bakeoff.schema.base import Record
 from bakeoff.schema.decision import Decision
 from bakeoff.schema.errors import SpecError, UserError
+
+OK, INFEASIBLE = 0, 3
 
 
 def _emit(arguments: argparse.Namespace, document: Any, text: str) -> None:  # noqa: ANN401 - any JSON document

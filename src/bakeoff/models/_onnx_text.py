@@ -44,7 +44,7 @@ def export_tfidf(context: ExportContext) -> Artifact:
 
 
 def pool_of(keys: Sequence[Sequence[int]], high: int) -> tuple[list[int], list[int], list[int]]:
-    """Return ``pool_int64s``, ``ngram_counts`` and ``ngram_indexes``: n-grams by length, and the column each counts in."""
+    """Return ``pool_int64s``, ``ngram_counts``, ``ngram_indexes``: n-grams by length, and the column each counts in."""
     pool: list[int] = []
     starts: list[int] = []
     columns: list[int] = []

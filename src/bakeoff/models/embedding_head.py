@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bakeoff.models import _transformer as transformer
 from bakeoff.models.base import BuildContext, ExportContext
@@ -15,14 +15,6 @@ from bakeoff.schema.plugin import FamilyTraits
 from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Spec
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-_STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-_DEFAULT_STRENGTH = 0.01
-_FOLDS = 4
-_ROWS_TO_CHOOSE = 40
 _SMALL = CostPrior(build_fixed=8.0, build_per_1000=14.0, predict_fixed=4.0, predict_per_1000=18.0)
 _LARGE = CostPrior(build_fixed=20.0, build_per_1000=400.0, predict_fixed=15.0, predict_per_1000=450.0)
 
@@ -92,42 +84,12 @@ class EmbeddingHead:
             from bakeoff.models._static import build_static  # noqa: PLC0415 - only this variant needs it
 
             return build_static(context)
+        from bakeoff.models._head import fit_head  # noqa: PLC0415 - scikit-learn, PyTorch
+
         prepared = transformer.prepare(context, prefix=True)
         vectors, dtype = transformer.embed(prepared, context.train.rows)
-        strength = self._fit(context, prepared, vectors)
+        strength = fit_head(context, prepared, vectors)
         return transformer.write(context, prepared, strength=strength, embedded_in=dtype)
-
-    def _fit(self, context: BuildContext, prepared: transformer.Prepared, vectors: NDArray[np.float64]) -> float:
-        """Put a logistic regression on standardised vectors into the network's head, the standardising folded in."""
-        from bakeoff.models._logistic import fit_logistic  # noqa: PLC0415 - scikit-learn
-
-        mean, spread = vectors.mean(axis=0), vectors.std(axis=0)
-        spread[spread < 1e-9] = 1.0  # noqa: PLR2004 - a constant dimension carries nothing
-        scaled = (vectors - mean) / spread
-        labels, classes = context.train.labels, len(context.classes)
-        balanced = context.strategy.class_weights
-        strength = self._strength(scaled, labels, context.seed)
-        head = fit_logistic(scaled, labels, classes, strength=strength, balanced=balanced)
-        coef = head.coef / spread[:, None]
-        _fill(prepared.network.head, coef, head.intercept - mean @ coef, link=head.link)
-        return strength
-
-    def _strength(self, vectors: NDArray[np.float64], labels: NDArray[np.int64], seed: int) -> float:
-        """Choose the inverse regularisation by cross-validated log-loss on the training rows alone."""
-        import numpy as np  # noqa: PLC0415
-
-        counts = np.bincount(labels)
-        if len(labels) < _ROWS_TO_CHOOSE or counts[counts > 0].min() < _FOLDS:
-            return _DEFAULT_STRENGTH
-        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
-        from sklearn.model_selection import StratifiedKFold, cross_val_score  # noqa: PLC0415
-
-        folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-        scores = [
-            cross_val_score(LogisticRegression(C=c, max_iter=300), vectors, labels, cv=folds, scoring="neg_log_loss").mean()
-            for c in _STRENGTHS
-        ]
-        return _STRENGTHS[int(np.argmax(scores))]
 
     def export(self, context: ExportContext) -> Artifact:
         """Convert to one ONNX graph: encoder, pooling, normalisation, head and softmax."""
@@ -139,19 +101,6 @@ class EmbeddingHead:
 
             return export_static(context)
         return transformer.export_onnx(context)
-
-
-def _fill(head: Any, coef: NDArray[np.float64], intercept: NDArray[np.float64], *, link: str) -> None:  # noqa: ANN401
-    """Copy (d, c) coefficients into a linear layer; a sigmoid's one column becomes the second of two logits."""
-    import numpy as np  # noqa: PLC0415
-    import torch  # noqa: PLC0415
-
-    if link == "sigmoid":
-        coef = np.hstack([np.zeros_like(coef), coef])
-        intercept = np.concatenate([np.zeros(1), intercept])
-    with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(coef.T.astype(np.float32)))
-        head.bias.copy_(torch.from_numpy(intercept.astype(np.float32)))
 
 
 PLUGIN = EmbeddingHead()

@@ -97,6 +97,8 @@ class Encoder:
         loop.freeze(prepared.network, context.strategy.freeze)
         if context.probe:
             return transformer.write(context, prepared, training=None)
+        if context.params.get("head_start") and context.strategy.initialiser == "default":
+            self._head_start(context, prepared)
         log = loop.Loop(
             prepared.network,
             loop.Encoded(prepared.encode(context.train.rows), context.train.labels),
@@ -104,6 +106,13 @@ class Encoder:
             context.strategy, seed=context.seed, pad=prepared.pad, min_steps=int(context.params.get("min_steps", 0)),
         ).run()  # fmt: skip
         return transformer.write(context, prepared, training=log.record(), strategy=context.strategy.model_dump(mode="json"))
+
+    def _head_start(self, context: BuildContext, prepared: transformer.Prepared) -> None:
+        """Fit the head on the frozen encoder first (Kumar et al. 2022): fine-tuning then starts from a sensible place."""
+        from bakeoff.models._head import fit_head  # noqa: PLC0415 - scikit-learn, PyTorch
+
+        vectors, _ = transformer.embed(prepared, context.train.rows)
+        fit_head(context, prepared, vectors)
 
     def export(self, context: ExportContext) -> Artifact:
         """Convert to one ONNX graph: token ids in, probabilities out."""

@@ -8,7 +8,7 @@ from typing import Final
 from bakeoff.report import numbers
 from bakeoff.report.words import has, same, text
 from bakeoff.schema.base import Words
-from bakeoff.schema.decision import CandidateVerdict, ConstraintVerdict, Decision, Metric, Verdict
+from bakeoff.schema.decision import CandidateVerdict, ConstraintVerdict, Decision, Flip, Metric, Verdict
 from bakeoff.schema.measurement import Finding, Measurement, Provenance, Validity
 
 STATUSES: Final = (
@@ -133,12 +133,24 @@ def open_risks(decision: Decision) -> tuple[Finding, ...]:
     return tuple(found for found in risks(decision) if found.status in {"fail", "warn"})
 
 
+def flips(decision: Decision) -> tuple[Flip, ...]:
+    """Return the flips, nearest first."""
+    return tuple(sorted(decision.flips, key=lambda flip: (flip.factor, flip.premise)))
+
+
+def nearest_flip(decision: Decision) -> Flip | None:
+    """Return the flip closest to today, if anything flips at all."""
+    return next(iter(flips(decision)), None)
+
+
 def margin(found: ConstraintVerdict) -> Words:
     """Say how far a value is from its limit, as a share of the limit."""
     value = found.metric.value
     if value is None or not found.limit:
         return same("–")
     gap = (value - found.limit) / abs(found.limit) * (1 if found.direction == "min" else -1)
+    if gap >= 1:
+        return text("margin.times", factor=numbers.times(value / found.limit))
     key = "margin.spare" if gap >= 0 else "margin.short"
     share = abs(gap)
     return text(key, share=f"{share * 100:.1f} %" if share < 0.1 else f"{share * 100:,.0f} %")  # noqa: PLR2004
@@ -164,7 +176,7 @@ def metric_of(found: ConstraintVerdict, quality: str) -> str:
 def limit_text(found: ConstraintVerdict, quality: str) -> str:
     """Write a limit with its direction: ``≤ 50.0 ms``."""
     sign = "≥" if found.direction == "min" else "≤"
-    return f"{sign} {numbers.quantity(found.limit, found.unit, metric_of(found, quality))}"
+    return f"{sign} {numbers.exact(found.limit, found.unit, metric_of(found, quality))}"
 
 
 def score(decision: Decision) -> Shown | None:

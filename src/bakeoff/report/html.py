@@ -41,7 +41,7 @@ def environment() -> Environment:
     made.globals.update(
         t=_said, w=both, two=_two, say=facts.said, caveat=facts.caveat, metric_name=facts.metric_name, measurement=facts.measurement,
         margin=facts.margin, limit_text=facts.limit_text, quantity=numbers.quantity, chance=numbers.chance, count=numbers.count,
-        times=numbers.times, span=numbers.interval, gauge=bars.constraint, has=words.has,
+        times=numbers.times, exact=numbers.exact, span=numbers.interval, gauge=bars.constraint, has=words.has,
     )  # fmt: skip
     return made
 

@@ -120,7 +120,7 @@ def flip_view(decision: Decision) -> FlipView | None:
     """Return the flips, nearest first, None when nothing flips."""
     if not decision.flips:
         return None
-    near = sorted(decision.flips, key=lambda flip: (flip.factor, flip.premise))
+    near = facts.flips(decision)
     axis = bars.flip_axis([flip.factor for flip in near])
     return FlipView(ticks=bars.flip_ticks(axis), lines=tuple((flip, bars.flip(flip.factor, axis), *flip_numbers(flip, decision)) for flip in near))
 
@@ -128,7 +128,7 @@ def flip_view(decision: Decision) -> FlipView | None:
 def flip_numbers(flip: Flip, decision: Decision) -> tuple[str, str]:
     """Return today's value and the flipping one as text."""
     name = decision.metric if flip.premise in {"requirements.quality.floor", "quality.floor", decision.metric} else ""
-    return numbers.quantity(flip.today, flip.unit, name), numbers.quantity(flip.flips_at, flip.unit, name)
+    return numbers.exact(flip.today, flip.unit, name), numbers.quantity(flip.flips_at, flip.unit, name)
 
 
 def data_view(decision: Decision) -> DataView:

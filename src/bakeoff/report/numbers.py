@@ -55,6 +55,15 @@ def quantity(value: float, unit: str = "", name: str = "") -> str:
     return scale(value, unit, name).write(value)
 
 
+def exact(value: float, unit: str = "", name: str = "") -> str:
+    """Write a number somebody chose (a limit, a tick) without zeros that were not written: 0.05 s → ``50 ms``."""
+    form = scale(value, unit, name)
+    digits = form.write(value, bare=True)
+    if "." in digits:
+        digits = digits.rstrip("0").rstrip(".")
+    return f"{form.prefix}{digits}{form.suffix}"
+
+
 def interval(low: float, high: float, value: float, unit: str = "", name: str = "") -> str:
     """Write an interval in the unit and with the decimals of its value: ``[11.8, 12.9]``."""
     form = scale(value, unit, name)

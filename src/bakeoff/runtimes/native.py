@@ -64,7 +64,7 @@ class TfidfLinear(_Closing):
         with np.load(directory / artifact.meta["weights"], allow_pickle=False) as arrays:
             self._idf = arrays["idf"].astype(np.float64)
             self._coef = arrays["coef"].astype(np.float64)
-            self._intercept = arrays["intercept"].astype(np.float64)
+            self._intercept: Floats = arrays["intercept"].astype(np.float64)
         self._link = str(artifact.meta["link"])
 
     def predict_proba(self, rows: Sequence[Row]) -> Floats:
@@ -98,7 +98,7 @@ class StaticLinear(_Closing):
         self._table = load_file(directory / artifact.meta["embedding"])["embedding.weight"]
         with np.load(directory / artifact.meta["weights"], allow_pickle=False) as arrays:
             self._coef = arrays["coef"].astype(np.float64)
-            self._intercept = arrays["intercept"].astype(np.float64)
+            self._intercept: Floats = arrays["intercept"].astype(np.float64)
         self._link = str(artifact.meta["link"])
 
     def embed(self, rows: Sequence[Row]) -> NDArray[np.float32]:

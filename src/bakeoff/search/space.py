@@ -152,7 +152,7 @@ def _rules(variant: Variant, spec: Spec) -> tuple[Words, str | None] | None:
 def _weights(variant: Variant) -> tuple[Words, str | None] | None:
     if (variant.weights is None and variant.hub is None) or assets.weights(variant.weights, variant.hub) is not None:
         return None
-    if variant.hub is not None:
+    if variant.hub is not None and variant.weights not in assets.recipes():
         return (
             Words(
                 zh=f"权重 {variant.hub} 只在模型站上，本机没有",

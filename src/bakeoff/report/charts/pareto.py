@@ -18,6 +18,8 @@ Better = Literal["high", "low"]
 Slot = Literal["x", "y"]
 FEASIBLE: Final = frozenset({"winner", "within_indifference", "dominated"})
 NUMBERED: Final = 20
+Spot = tuple[float, float, float, bool]
+"""Value, low and high in per cent; whether the ring is dashed: off the scale, or not measured."""
 _SLOTS: Final[tuple[Slot, Slot]] = ("x", "y")
 _REACH: Final = 0.25
 """Quality further below the best than this is drawn at the edge: a majority baseline must not flatten everyone else."""
@@ -33,7 +35,7 @@ class PlotAxis:
     marks: tuple[tuple[float, str], ...]
     limit: float | None
     limit_text: str
-    spots: Mapping[str, tuple[float, float, float, bool]]
+    spots: Mapping[str, Spot]
 
 
 @dataclass(frozen=True)
@@ -80,33 +82,42 @@ def _axis(decision: Decision, name: str, better: Better) -> PlotAxis | None:
     if not values:
         return None
     limit = facts.limit_of(decision, name)
-    seen = [number for value, low, high, _ in values.values() for number in (value, low, high)]
+    seen = [number for found in values.values() for number in found.ends]
     if name == decision.metric:
         seen = [number for number in seen if number >= max(seen) - _REACH]
     axis = Axis.around([*seen, limit.limit] if limit else seen)
-    unit = next(iter(values.values()))[3]
-    spots = {key: (axis.at(v), axis.at(low), axis.at(high), not axis.holds(v)) for key, (v, low, high, _) in values.items()}
+    unit = next(iter(values.values())).unit
+    spots = {
+        key: (axis.at(found.ends[0]), axis.at(found.ends[1]), axis.at(found.ends[2]), found.soft or not axis.holds(found.ends[0]))
+        for key, found in values.items()
+    }
     return PlotAxis(
         name=name, title=facts.metric_name(name), better=better, marks=tuple(axis.marks(unit, name)), spots=spots,
         limit=axis.at(limit.limit) if limit else None, limit_text=facts.limit_text(limit, decision.metric) if limit else "",
     )  # fmt: skip
 
 
-def _values(decision: Decision, name: str) -> dict[str, tuple[float, float, float, str]]:
-    found: dict[str, tuple[float, float, float, str]] = {}
+@dataclass(frozen=True)
+class _Value:
+    ends: tuple[float, float, float]
+    unit: str
+    soft: bool = False
+
+
+def _values(decision: Decision, name: str) -> dict[str, _Value]:
+    """Return value, low and high by candidate; cost comes from the estimate, everything else from the metrics."""
+    if name == "cost":
+        return {one.id: _Value((c.total, c.low, c.high), c.currency) for one in decision.candidates if (c := one.cost)}
+    found: dict[str, _Value] = {}
     for one in decision.candidates:
-        if name == "cost":
-            if one.cost:
-                found[one.id] = (one.cost.total, one.cost.low, one.cost.high, one.cost.currency)
-            continue
         metric = one.metrics.get(name)
         if metric and metric.value is not None and metric.validity != "refused":
-            low, high = (metric.low, metric.high) if metric.low is not None and metric.high is not None else (metric.value, metric.value)
-            found[one.id] = (metric.value, low, high, metric.unit)
+            low, high = (metric.value if end is None else end for end in (metric.low, metric.high))
+            found[one.id] = _Value((metric.value, low, high), metric.unit, soft=metric.provenance != "measured")
     return found
 
 
-def _short(spot: tuple[float, float, float, bool]) -> tuple[float, float, float, bool]:
+def _short(spot: Spot) -> Spot:
     return round(spot[0], 2), round(spot[1], 2), round(spot[2], 2), spot[3]
 
 

@@ -54,7 +54,7 @@ class Axis:
 
     def marks(self, unit: str, name: str = "") -> list[tuple[float, str]]:
         """Return (position, text) of every tick."""
-        return [(self.at(value), tick_text(value, unit, name)) for value in self.ticks()]
+        return [(self.at(value), numbers.exact(value, unit, name)) for value in self.ticks()]
 
     def _linear_ticks(self) -> list[float]:
         raw = (self.high - self.low) / 5
@@ -71,11 +71,3 @@ class Axis:
                 return found
         return found[:: math.ceil(len(found) / _MOST)]
 
-
-def tick_text(value: float, unit: str, name: str = "") -> str:
-    """Write a tick without needless zeros: ``10 ms``, ``0.82``."""
-    form = numbers.scale(value, unit, name)
-    digits = form.write(value, bare=True)
-    if "." in digits:
-        digits = digits.rstrip("0").rstrip(".")
-    return f"{form.prefix}{digits}{form.suffix}"

@@ -16,19 +16,19 @@ def tag(name: str, *children: str | Markup, **attributes: Value) -> Markup:
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"' for key, value in attributes.items() if value is not None
     )
-    inner = Markup("").join(children)
+    inner = group(children)
     return Markup(f"<{name}{written}>{inner}</{name}>") if children else Markup(f"<{name}{written}/>")  # noqa: S704 - escaped above
 
 
-def group(parts: Iterable[Markup]) -> Markup:
-    """Return the parts one after another."""
+def group(parts: Iterable[str | Markup]) -> Markup:
+    """Return the parts one after another; what is not markup yet is escaped."""
     return Markup("").join(parts)
 
 
 def both(words: Words) -> Markup:
     """Return HTML that holds both languages; the style sheet shows one."""
     if words.zh == words.en:
-        return escape(words.zh)
+        return tag("bdi", words.zh)
     return tag("span", words.zh, lang="zh-CN") + tag("span", words.en, lang="en")
 
 

@@ -1,0 +1,125 @@
+"""The figures shown for each candidate, each judged against the limit it answers to, and the Pareto front over them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bakeoff.decision.bootstrap import Draws
+from bakeoff.decision.constraints import judge, missing_remark
+from bakeoff.decision.latency import Percentile
+from bakeoff.decision.premises import LIMITS, Premises
+from bakeoff.decision.view import View
+from bakeoff.decision.world import METRIC_OF, Known
+from bakeoff.schema.decision import Metric
+from bakeoff.schema.economics import CostEstimate
+from bakeoff.schema.measurement import Measurement
+from bakeoff.tasks.scoring import score
+
+_SHOWN = (
+    "throughput", "memory", "size", "load_seconds", "predict_seconds_per_row", "cpu_seconds_per_row", "tokens_in", "tokens_out",
+    "parity_agreement", "parity_drift",
+)  # fmt: skip
+_SLACK = {"latency_p95": 0.05, "cost": 0.02, "memory": 0.02}
+"""Differences that do not count on the Pareto front, as a share: below them it is noise."""
+
+
+def interval(draws: Draws, confidence: float, value: float) -> tuple[float, float]:
+    """Return the central interval of the draws, widened to hold the point value."""
+    tail = (1.0 - confidence) / 2.0
+    low, high = (float(found) for found in np.quantile(draws, (tail, 1.0 - tail)))
+    return min(low, value), max(high, value)
+
+
+def figures(view: View, known: Known, premises: Premises) -> dict[str, Metric]:
+    """Return a candidate's figures by name, each with its verdict."""
+    verdict = {}
+    for name in LIMITS:
+        limit = getattr(premises, name)
+        if limit is not None:
+            key = known.judging.metric if name == "floor" else METRIC_OF[name]
+            verdict[key] = judge(view, known, name, limit, premises.confidence)
+    found = _quality(view, known, premises.confidence)
+    for name, percentile in known.percentiles[view.id].items():
+        found[name] = _percentile(name, percentile, premises.confidence)
+    for name in _SHOWN:
+        measured = view.measurements.get(name)
+        if measured is not None:
+            found[name] = _metric(measured)
+    capacity = known.usages[view.id].capacity
+    if "throughput" not in found and capacity is not None and capacity.value is not None:
+        found["throughput"] = _metric(capacity)
+    if view.artifact is not None and view.artifact.size:
+        found["size"] = Metric(value=float(view.artifact.size), n=1, unit="B")
+    if view.train_seconds is not None and view.candidate.variant.trains:
+        found["train_seconds"] = Metric(value=view.train_seconds, n=1, unit="s")
+    for name, judged in verdict.items():
+        if name in found:
+            extra = {"remark": judged.remark} if judged.remark else {}
+            found[name] = found[name].model_copy(update={"verdict": judged.verdict, **extra})
+    return found
+
+
+def _quality(view: View, known: Known, confidence: float) -> dict[str, Metric]:
+    quality, seen = known.quality.get(view.id), view.judged
+    if quality is None or seen is None:
+        return {}
+    low, high = interval(quality.sampling, confidence, quality.value)
+    remark = "" if view.final else "judged on the select rows, not on confirm"
+    if quality.carried:
+        remark = "judged on the select rows; carried over to confirm by its difference to the finalists"
+    found = {
+        known.judging.metric: Metric(
+            value=quality.value, low=low, high=high, n=seen.n, provenance="predicted" if quality.carried else "measured", remark=remark
+        )
+    }
+    if known.judging.metric != "accuracy":
+        found["accuracy"] = Metric(value=score("accuracy", seen.actual, seen.predicted), n=seen.n, remark=remark)
+    return found
+
+
+def _percentile(name: str, found: Percentile, confidence: float) -> Metric:
+    if found.missing:
+        remark = missing_remark(name, found.n, found.missing)
+        return Metric(value=None, n=found.n, unit="s", validity="refused", remark=remark)
+    low, high = interval(found.draws, confidence, found.value)
+    noisy = "taken while the machine was busy with other work" if found.noisy else ""
+    validity = "noisy" if found.noisy else "valid"
+    return Metric(value=found.value, low=low, high=high, n=found.n, unit="s", validity=validity, remark=noisy)
+
+
+def _metric(found: Measurement) -> Metric:
+    return Metric(
+        value=found.value, low=found.low, high=found.high, n=found.n, unit=found.unit, provenance=found.provenance,
+        validity=found.validity, remark=found.remark,
+    )  # fmt: skip
+
+
+def pareto(shown: dict[str, dict[str, Metric]], costs: dict[str, CostEstimate], metric: str) -> tuple[str, ...]:
+    """Return the candidates nothing beats in quality, p95 latency, total cost and memory at once (larger, smaller, smaller, smaller).
+
+    A candidate beats another when it is no worse in all four and better in one by more than noise.
+    """
+    axes = {name: _axes(shown[name], costs.get(name), metric) for name in sorted(shown) if metric in shown[name]}
+    return tuple(
+        name for name, ours in axes.items()
+        if not any(_beats(theirs, ours) for other, theirs in axes.items() if other != name)
+    )  # fmt: skip
+
+
+def _axes(shown: dict[str, Metric], cost: CostEstimate | None, metric: str) -> dict[str, float]:
+    found = {"quality": shown[metric].value}
+    for name in ("latency_p95", "memory"):
+        found[name] = shown[name].value if name in shown else None
+    found["cost"] = None if cost is None else cost.total
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _beats(ours: dict[str, float], theirs: dict[str, float]) -> bool:
+    better = False
+    for name in ours.keys() & theirs.keys():
+        slack = _SLACK.get(name, 0.0) * max(abs(ours[name]), abs(theirs[name])) + 1e-9
+        gap = ours[name] - theirs[name] if name == "quality" else theirs[name] - ours[name]
+        if gap < -slack:
+            return False
+        better = better or gap > slack
+    return better

@@ -1,0 +1,260 @@
+"""One sentence per candidate: what became of it and why."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bakeoff.decision.choose import LIKELY, Choice
+from bakeoff.decision.constraints import judge, rule_reason
+from bakeoff.decision.premises import LIMITS, Premises
+from bakeoff.decision.view import View
+from bakeoff.decision.words import METRIC_NAMES, figure, money, number, percent
+from bakeoff.decision.world import METRIC_OF, Known, World
+from bakeoff.schema.base import Words
+from bakeoff.schema.decision import CandidateStatus, Metric
+from bakeoff.schema.spec import Spec
+
+Said = tuple[CandidateStatus, Words]
+_FAILED_AT = {
+    "build": Words(zh="训练", en="while it was built"),
+    "export": Words(zh="导出", en="while it was exported"),
+    "compress": Words(zh="压缩", en="while it was compressed"),
+    "load": Words(zh="加载", en="while it was loaded"),
+    "predict": Words(zh="预测", en="while it predicted"),
+    "time": Words(zh="计时", en="while it was timed"),
+    "risk": Words(zh="风险检查", en="in a risk check"),
+}
+_NOT_ELIMINATED = frozenset({"unaffordable", "not_reached", "not_representative"})
+
+
+class Reasons:
+    """Tells what became of each candidate under one choice."""
+
+    def __init__(self, world: World, known: Known, choice: Choice, spec: Spec, shown: dict[str, dict[str, Metric]]) -> None:
+        self.world, self.known, self.choice, self.spec, self.shown = world, known, choice, spec, shown
+        self.premises: Premises = world.today
+        self.place = {view.id: index for index, view in enumerate(world.views)}
+
+    def of(self, view: View) -> Said:
+        """Return the status of a candidate and the reason in one sentence."""
+        index = self.place.get(view.id)
+        if index is not None and index in self.choice.pool:
+            return self._compared(index)
+        broken = self._broken(view)
+        if broken is not None:
+            return "infeasible", broken
+        if view.failure is not None and (index is None or not view.final):
+            return "failed", _failed(view)
+        return self._stopped(view, index)
+
+    def _compared(self, index: int) -> Said:
+        choice = self.choice
+        if index == choice.recommended:
+            return ("winner", self._won(index)) if choice.outcome == "winner" else ("within_indifference", self._tied_best(index))
+        if index in choice.ties:
+            return "within_indifference", self._tied(index)
+        return "dominated", self._beaten(index)
+
+    def _won(self, index: int) -> Words:
+        choice = self.choice
+        if choice.pool.size == 1:
+            return Words(zh="进入决赛且满足全部要求的只有它。", en="The only finalist that meets every requirement.")
+        sure, regret = percent(float(choice.p_best[index])), self._amount(float(choice.regret[index]))
+        if choice.p_best[index] >= self.premises.confidence:
+            return Words(zh=f"在满足要求的方案中最优，把握 {sure}。", en=f"The best of those that meet the requirements, {sure} sure.")
+        return Words(
+            zh=f"最优的概率为 {sure}；万一选错，预期损失只有{regret.zh}，在你给出的无差异范围之内。",
+            en=f"Best with probability {sure}; should that be wrong, the loss to expect is {regret.en}, less than matters to you.",
+        )
+
+    def _tied_best(self, index: int) -> Words:
+        choice = self.choice
+        count = choice.ties.size - 1
+        if count == 0:
+            sure = percent(float(choice.p_best[index]))
+            return Words(
+                zh=f"平均表现最好，但最优的概率只有 {sure}，数据还分不出胜负；暂时推荐它。",
+                en=f"Best on average, but with probability {sure} only: the data cannot tell yet. Recommended for now.",
+            )
+        why = self._tie_break(index)
+        return Words(
+            zh=f"与另外 {count} 个方案的差别在无差异范围之内；推荐它，因为它{why.zh}。",
+            en=f"Within indifference of {count} other{'s' if count > 1 else ''}; recommended because it is {why.en}.",
+        )
+
+    def _tie_break(self, index: int) -> Words:
+        others = [int(other) for other in self.choice.ties if other != index]
+        mean = self.choice.costs.mean(axis=1)
+        share = self.premises.cost_zone
+        if all(mean[index] < mean[other] * (1.0 - share) for other in others):
+            return Words(zh="最便宜", en="the cheapest")
+        mine = self.world.views[index].candidate.variant.simplicity
+        if all(mine <= self.world.views[other].candidate.variant.simplicity for other in others):
+            return Words(zh="不比别的方案贵，也最简单", en="no dearer than the rest and the simplest")
+        return Words(zh="成本和可靠性最合适", en="the soundest on cost and certainty")
+
+    def _tied(self, index: int) -> Words:
+        recommended = self.choice.recommended
+        assert recommended is not None  # noqa: S101 - ties exist only beside a recommendation
+        rival = self.world.views[recommended].candidate.label
+        gap, low, high = self._gap(index, recommended)
+        extra = self._drawbacks(index, recommended)
+        if self.world.arms[index] == self.world.arms[recommended]:
+            return Words(
+                zh=f"与推荐方案“{rival.zh}”是同一个模型，表现相当（差 {gap.zh}）{extra.zh}。",
+                en=f"The same trained model as the recommended {rival.en} and as good (difference {gap.en}){extra.en}.",
+            )
+        return Words(
+            zh=f"与推荐方案“{rival.zh}”相差 {gap.zh}（区间 {low.zh} 至 {high.zh}），在无差异范围之内{extra.zh}。",
+            en=f"Differs from the recommended {rival.en} by {gap.en} ({low.en} to {high.en}), within indifference{extra.en}.",
+        )
+
+    def _drawbacks(self, index: int, recommended: int) -> Words:
+        mean = self.choice.costs.mean(axis=1)
+        mine, theirs = self.world.views[index].candidate.variant, self.world.views[recommended].candidate.variant
+        found = []
+        if mean[index] > mean[recommended] * (1.0 + self.premises.cost_zone):
+            found.append(Words(zh="更贵", en="dearer"))
+        if mine.simplicity > theirs.simplicity:
+            found.append(Words(zh="更复杂", en="more complex"))
+        if not found:
+            return Words(zh="", en="")
+        return Words(zh="，但" + "、".join(word.zh for word in found), en=", but " + " and ".join(word.en for word in found))
+
+    def _beaten(self, index: int) -> Words:
+        lead = self._rival(index)
+        label = self.world.views[lead].candidate.label
+        gap, low, high = self._gap(index, lead)
+        what = self._objective_name()
+        also = self._also_worse(index, lead)
+        return Words(
+            zh=f"不如“{label.zh}”：{what.zh}相差 {gap.zh}（区间 {low.zh} 至 {high.zh}）{also.zh}。",
+            en=f"Beaten by {label.en}: {what.en} differs by {gap.en} ({low.en} to {high.en}){also.en}.",
+        )
+
+    def _rival(self, index: int) -> int:
+        """The candidate a loser is compared with: the recommended one, or the leader where that is not better than the loser."""
+        choice = self.choice
+        assert choice.recommended is not None and choice.lead is not None  # noqa: S101, PT018 - the pool is not empty
+        return choice.recommended if choice.mean[choice.recommended] > choice.mean[index] else choice.lead
+
+    def _also_worse(self, index: int, rival: int) -> Words:
+        mine, theirs = self.shown[self.world.views[index].id], self.shown[self.world.views[rival].id]
+        worse = []
+        for name, words in (("latency_p95", Words(zh="更慢", en="slower")), ("memory", Words(zh="更占内存", en="larger in memory"))):
+            a, b = mine.get(name), theirs.get(name)
+            if a and b and a.value is not None and b.value is not None and a.value > 1.1 * b.value:
+                worse.append(words)
+        mean = self.choice.costs.mean(axis=1)
+        if mean[index] > mean[rival] * (1.0 + self.premises.cost_zone):
+            worse.append(Words(zh="更贵", en="dearer"))
+        if not worse:
+            return Words(zh="", en="")
+        return Words(zh="，而且" + "、".join(word.zh for word in worse), en="; it is also " + " and ".join(word.en for word in worse))
+
+    def _broken(self, view: View) -> Words | None:
+        """The limit or rule a candidate breaks, the clearest first."""
+        rule = rule_reason(view, self.known)
+        if rule is not None:
+            return Words(zh=f"不可行：{rule.zh}。", en=f"Infeasible: {rule.en}.")
+        index = self.place.get(view.id)
+        for name in LIMITS:
+            limit = getattr(self.premises, name)
+            if limit is None:
+                continue
+            judged = judge(view, self.known, name, limit, self.premises.confidence)
+            likely = index is not None and judged.p_meets is not None and judged.p_meets < LIKELY
+            if judged.verdict == "misses" or likely:
+                return self._limit_text(view, name, limit, judged.p_meets, proven=judged.verdict == "misses")
+        return None
+
+    def _limit_text(self, view: View, name: str, limit: float, p_meets: float | None, *, proven: bool) -> Words:
+        metric = self.known.judging.metric if name == "floor" else METRIC_OF[name]
+        label, shown = METRIC_NAMES[metric], self.shown[view.id].get(metric)
+        value = self._stated(view, metric, shown)
+        above = name not in {"floor", "throughput"}
+        n = f"（n={shown.n}）" if shown and shown.n > 1 else ""
+        sample = f" (n={shown.n})" if shown and shown.n > 1 else ""
+        doubt = "" if proven or p_meets is None else percent(p_meets)
+        maybe_zh, maybe_en = (f"，达标的把握只有 {doubt}", f"; only {doubt} sure to meet it") if doubt else ("", "")
+        wanted = figure(METRIC_OF[name], limit)
+        return Words(
+            zh=f"不可行：{label.zh} {value}，{'高于上限' if above else '低于下限'} {wanted}{n}{maybe_zh}。",
+            en=f"Infeasible: {label.en} {value} {'>' if above else '<'} {wanted}{sample}{maybe_en}.",
+        )
+
+    def _stated(self, view: View, metric: str, shown: Metric | None) -> str:
+        """The figure, also of a percentile too uncertain to be stated as a pass."""
+        if shown is not None and shown.value is not None:
+            return figure(metric, shown.value)
+        found = self.known.percentiles[view.id].get(metric)
+        return "?" if found is None else f"≈ {figure(metric, found.value)}"
+
+    def _stopped(self, view: View, index: int | None) -> Said:
+        found = view.elimination
+        if found is not None and found.kind == "failed":
+            return "failed", _sentence(found.reason)
+        if found is not None and found.kind in _NOT_ELIMINATED:
+            return "not_reached", _sentence(found.reason)
+        if found is not None and found.kind == "infeasible":
+            return "not_reached", Words(
+                zh="原先因超限被排除；按现在的要求可行，但还没有完整评测，重新运行即可得到结论。",
+                en="Ruled out under the earlier limits; feasible under these, but not evaluated in full yet: run again to settle it.",
+            )
+        if found is not None:
+            return "eliminated", _eliminated(found.rung, found.fraction, found.p_best, found.reason)
+        if index is not None:
+            scored = number(self.known.quality[view.id].value)
+            return "eliminated", Words(
+                zh=f"没有进入决赛：选择集上得分 {scored}，不如进入决赛的方案。",
+                en=f"Not among the finalists: {scored} on the select rows, below those that were.",
+            )
+        return "not_reached", Words(zh="还没有评测到它。", en="Not evaluated yet.")
+
+    def _gap(self, index: int, rival: int) -> tuple[Words, Words, Words]:
+        difference = self.choice.objective[index] - self.choice.objective[rival]
+        low, high = np.quantile(difference, (0.025, 0.975))
+        return tuple(self._signed(float(value)) for value in (difference.mean(), low, high))  # type: ignore[return-value]
+
+    def _signed(self, value: float) -> Words:
+        sign = "+" if value > 0 else "−" if value < 0 else ""
+        if self.premises.priced:
+            said = money(abs(value), self.spec.value.currency)
+            return Words(zh=sign + said.zh, en=sign + said.en)
+        return Words(zh=f"{sign}{abs(value):.4f}", en=f"{sign}{abs(value):.4f}")
+
+    def _amount(self, value: float) -> Words:
+        if self.premises.priced:
+            said = money(value, self.spec.value.currency)
+            return Words(zh=f" {said.zh}", en=said.en)
+        label = METRIC_NAMES[self.known.judging.metric]
+        return Words(zh=f" {value:.4f}（{label.zh}）", en=f"{value:.4f} of {label.en}")
+
+    def _objective_name(self) -> Words:
+        if self.premises.priced:
+            return Words(zh="净收益", en="net value")
+        return METRIC_NAMES[self.known.judging.metric]
+
+
+def _eliminated(rung: int | None, fraction: float | None, p_best: float | None, reason: Words) -> Words:
+    if rung is None or p_best is None:
+        return _sentence(reason)
+    share = "" if fraction is None else f"（{percent(fraction)} 的训练数据）"
+    part = "" if fraction is None else f" with {percent(fraction)} of the training rows"
+    return Words(
+        zh=f"第 {rung} 轮{share}被淘汰，最优的概率只有 {percent(p_best)}：{reason.zh.rstrip('。')}。",
+        en=f"Eliminated at rung {rung}{part}, best with probability {percent(p_best)}: {reason.en.rstrip('.')}.",
+    )
+
+
+def _failed(view: View) -> Words:
+    result = view.failure
+    assert result is not None and result.failure is not None  # noqa: S101, PT018 - asked only for a failed candidate
+    place, why = _FAILED_AT[result.kind], result.failure.reason.rstrip(".。")
+    signal = f" ({result.failure.signal})" if result.failure.signal and result.failure.signal not in why else ""
+    return Words(zh=f"在{place.zh}时失败：{why}{signal}。", en=f"Failed {place.en}: {why}{signal}.")
+
+
+def _sentence(reason: Words) -> Words:
+    zh, en = reason.zh.rstrip("。"), reason.en.rstrip(".")
+    return Words(zh=f"{zh}。", en=f"{en[:1].upper()}{en[1:]}.")
