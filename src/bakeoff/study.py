@@ -157,7 +157,7 @@ class Study:
         """
         from bakeoff.delivery.shipping import ship_study
 
-        return ship_study(Archive(self.directory), self.decide(), Path(out), candidate, rows=rows)
+        return ship_study(Archive(self.directory), self.decide(), self.spec, Path(out), candidate, rows=rows)
 
     def _base(self) -> Path:
         if self.base is None:

@@ -1,5 +1,7 @@
 """Decisions to render: one per outcome, one crowded, one hostile. Numbers are test data, shaped like a real study's."""
 
+# ruff: noqa: E501 - sentences in two languages stay in one piece
+
 from __future__ import annotations
 
 from typing import Any
@@ -44,27 +46,46 @@ def words(zh: str, en: str) -> Words:
 def quality(value: float, half: float, n: int = 1496, verdict: str = "meets", **more: Any) -> Metric:
     """Return a macro-F1 with a symmetric interval."""
     return Metric(
-        value=value, low=value - half, high=value + half, n=n, unit="share", verdict=verdict, **more  # type: ignore[arg-type]
+        value=value,
+        low=value - half,
+        high=value + half,
+        n=n,
+        unit="share",
+        verdict=verdict,
+        **more,  # type: ignore[arg-type]
     )
 
 
 def number(value: float, unit: str, n: int, verdict: str = "not_required", spread: float = 0.06, **more: Any) -> Metric:
     """Return a metric whose interval is a share of its value."""
     return Metric(
-        value=value, low=value * (1 - spread), high=value * (1 + spread), n=n, unit=unit, verdict=verdict, **more  # type: ignore[arg-type]
+        value=value,
+        low=value * (1 - spread),
+        high=value * (1 + spread),
+        n=n,
+        unit=unit,
+        verdict=verdict,
+        **more,  # type: ignore[arg-type]
     )
 
 
-def metrics(  # noqa: PLR0913 - one row of a table
+def metrics(
     score: float, half: float, p95: float, memory: float, size: float, rate: float, *, n: int = 1496
 ) -> dict[str, Metric]:
     """Return the usual metrics of a measured candidate against the usual limits."""
     return {
-        "macro_f1": quality(score, half, n, "meets" if score - half > 0.8 else "unproven" if score > 0.82 else "misses"),
+        "macro_f1": quality(
+            score, half, n, "meets" if score - half > 0.8 else "unproven" if score > 0.82 else "misses"
+        ),
         "latency_p50": number(p95 * 0.7, "s", 600),
         "latency_p95": number(p95, "s", 600, "meets" if p95 < 0.05 else "misses"),
         "latency_p99": Metric(
-            value=None, n=300, unit="s", validity="refused", verdict="refused", remark="p99 needs 459 requests; 300 measured, 159 missing"
+            value=None,
+            n=300,
+            unit="s",
+            validity="refused",
+            verdict="refused",
+            remark="p99 needs 459 requests; 300 measured, 159 missing",
         ),
         "throughput": number(rate, "1/s", 3, "meets" if rate > 40 else "misses"),
         "memory": number(memory, "B", 3, "meets" if memory < 2**30 else "misses", 0.01),
@@ -72,7 +93,9 @@ def metrics(  # noqa: PLR0913 - one row of a table
     }
 
 
-def cost(candidate: str, machines: float, training: float, build: float, *, net: float | None = 121_000.0) -> CostEstimate:
+def cost(
+    candidate: str, machines: float, training: float, build: float, *, net: float | None = 121_000.0
+) -> CostEstimate:
     """Return a total over a year with four lines."""
     lines = (
         CostLine(
@@ -181,7 +204,7 @@ def unavailable() -> tuple[Unavailable, ...]:
     )  # fmt: skip
 
 
-def limit(  # noqa: PLR0913 - one row of a table
+def limit(
     name: str, label: Words, bound: float, unit: str, direction: str, metric: Metric, p_meets: float, text: Words
 ) -> ConstraintVerdict:
     """Return one judged limit."""
@@ -240,7 +263,16 @@ def risks() -> tuple[Finding, ...]:
     )  # fmt: skip
 
 
-def flip(premise: str, label: Words, today: float, at: float, unit: str, to: str | None, to_label: Words, provenance: str = "predicted") -> Flip:  # noqa: PLR0913
+def flip(
+    premise: str,
+    label: Words,
+    today: float,
+    at: float,
+    unit: str,
+    to: str | None,
+    to_label: Words,
+    provenance: str = "predicted",
+) -> Flip:
     """Return a flip point with its factor worked out."""
     up = at > today
     way_zh, way_en = ("升到", "rises to") if up else ("降到", "falls to")
@@ -256,11 +288,37 @@ def flips() -> tuple[Flip, ...]:
     e5 = words("微调 e5-small", "fine-tuned e5-small")
     none = words("没有可行方案", "nothing feasible")
     return (
-        flip("requirements.quality.floor", words("质量下限", "quality floor"), 0.82, 0.836, "share", None, none, "measured"),
+        flip(
+            "requirements.quality.floor",
+            words("质量下限", "quality floor"),
+            0.82,
+            0.836,
+            "share",
+            None,
+            none,
+            "measured",
+        ),
         flip("value.per_correct", words("每次答对的价值", "worth of a right answer"), 0.002, 0.0119, "CNY", E5, e5),
-        flip("labelled_rows", words("已标注行数", "labelled rows"), 8976, 1150, "rows", QWEN, words("Qwen 0.5B 零样本", "zero-shot Qwen 0.5B")),
+        flip(
+            "labelled_rows",
+            words("已标注行数", "labelled rows"),
+            8976,
+            1150,
+            "rows",
+            QWEN,
+            words("Qwen 0.5B 零样本", "zero-shot Qwen 0.5B"),
+        ),
         flip("traffic.volume", words("平均流量", "average traffic"), 2.315, 61.0, "1/s", E5, e5, "assumed"),
-        flip("requirements.latency.p95", words("p95 延迟上限", "p95 latency limit"), 0.05, 0.00087, "s", None, none, "measured"),
+        flip(
+            "requirements.latency.p95",
+            words("p95 延迟上限", "p95 latency limit"),
+            0.05,
+            0.00087,
+            "s",
+            None,
+            none,
+            "measured",
+        ),
     )
 
 
@@ -271,14 +329,29 @@ def curves() -> tuple[LearningCurve, ...]:
 
     def points(values: tuple[float, ...], half: float) -> tuple[CurvePoint, ...]:
         return tuple(
-            CurvePoint(rows=n, value=v, low=v - half, high=v + half, seeds=1 if n < 8976 else 3) for n, v in zip(rows, values, strict=True)
+            CurvePoint(rows=n, value=v, low=v - half, high=v + half, seeds=1 if n < 8976 else 3)
+            for n, v in zip(rows, values, strict=True)
         )
 
     more = Measurement(name="macro_f1", value=0.004, low=0.001, high=0.007, n=3, unit="share", provenance="predicted")
     return (
-        LearningCurve(arm="linear.char", label=words("字符 TF-IDF", "Character TF-IDF"), points=points(char, 0.018), next_1000=more),
-        LearningCurve(arm="encoder.e5-small", label=words("微调 e5-small", "Fine-tuned e5-small"), points=points(e5, 0.017), next_1000=more),
-        LearningCurve(arm="llm_prompt.qwen05b-zero", label=words("Qwen 0.5B 零样本", "Zero-shot Qwen 0.5B"), points=points(qwen, 0.03)),
+        LearningCurve(
+            arm="linear.char",
+            label=words("字符 TF-IDF", "Character TF-IDF"),
+            points=points(char, 0.018),
+            next_1000=more,
+        ),
+        LearningCurve(
+            arm="encoder.e5-small",
+            label=words("微调 e5-small", "Fine-tuned e5-small"),
+            points=points(e5, 0.017),
+            next_1000=more,
+        ),
+        LearningCurve(
+            arm="llm_prompt.qwen05b-zero",
+            label=words("Qwen 0.5B 零样本", "Zero-shot Qwen 0.5B"),
+            points=points(qwen, 0.03),
+        ),
     )
 
 
@@ -291,7 +364,7 @@ def profile(classes: tuple[str, ...] = ("neg", "pos")) -> Profile:
                  ColumnProfile(name="stars", kind="number", missing=320, distinct=5, low=1.0, high=5.0),
                  ColumnProfile(name="shop", kind="category", missing=12, distinct=41, top=(("旗舰店", 4_112), ("自营", 3_090)))),
         split=Split(train=8_976, calibrate=1_496, select=2_992, confirm=1_496),
-        personal_data=(PersonalDataCount(kind="phone", rows=38, columns=("text",)), PersonalDataCount(kind="email", rows=11, columns=("text",))),
+        personal_data=(PersonalDataCount(kind="mobile_phone", rows=38, columns=("text",)), PersonalDataCount(kind="email", rows=11, columns=("text",))),
         leakage_suspects=("stars",),
         naive_score=Measurement(name="accuracy", value=0.938, low=0.934, high=0.942, n=6_996, unit="share"),
         noise_ceiling=Measurement(name="accuracy", value=0.946, low=0.931, high=0.958, n=8_976, unit="share", remark="estimated from cross-validated disagreement"),
@@ -369,7 +442,12 @@ def infeasible() -> Decision:
             "reason": words("macro-F1 0.845，低于 0.87 的下限", "macro-F1 0.845 is below the floor of 0.87"),
         }
     )  # fmt: skip
-    out = [c.model_copy(update={"status": "infeasible", "p_best": 0.0}) if c.status in {"within_indifference", "dominated"} else c for c in rest]
+    out = [
+        c.model_copy(update={"status": "infeasible", "p_best": 0.0})
+        if c.status in {"within_indifference", "dominated"}
+        else c
+        for c in rest
+    ]
     floor = constraints(missed)[0].model_copy(
         update={"limit": 0.87, "verdict": "misses", "p_meets": 0.004, "text": words("差 0.025", "Short by 0.025")}
     )
@@ -400,7 +478,11 @@ def crowded(count: int = 60) -> Decision:
             else metric
             for name, metric in like.metrics.items()
         }
-        grown.append(like.model_copy(update={"id": f"{like.family}.variant-{step}.none.native", "status": "eliminated", "metrics": found}))
+        grown.append(
+            like.model_copy(
+                update={"id": f"{like.family}.variant-{step}.none.native", "status": "eliminated", "metrics": found}
+            )
+        )
     return winner(candidates=tuple(grown))
 
 

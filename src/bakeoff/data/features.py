@@ -20,10 +20,10 @@ from bakeoff.data.read import Cells
 
 _BITS = 18
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MOST_CHARS = 2_000
+_MOST_CHARS = 1_000
 _MOST_LEVELS = 200
 _WORD = re.compile(r"\w+")
-_C, _C_TABLE, _ITERATIONS = 4.0, 0.1, 200
+_C, _C_TABLE, _TOLERANCE, _ITERATIONS = 4.0, 0.1, 1e-4, 200
 
 
 def design(frozen: Frozen, rows: NDArray[np.int64]) -> Any:  # noqa: ANN401 - scipy is imported lazily
@@ -40,12 +40,12 @@ def design(frozen: Frozen, rows: NDArray[np.int64]) -> Any:  # noqa: ANN401 - sc
     return sp.hstack(parts, format="csr").astype(np.float32)
 
 
-def fitted(features: Any, labels: NDArray[np.int64], seed: int, tolerance: float = 1e-4) -> Any:  # noqa: ANN401 - scikit-learn is imported lazily
+def fitted(features: Any, labels: NDArray[np.int64], seed: int) -> Any:  # noqa: ANN401 - scikit-learn is imported lazily
     """Fit multinomial logistic regression (L2; C = 4, or 0.1 where there are few features) and return the estimator."""
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - optional, see the module
 
     c = _C if features.shape[1] > features.shape[0] else _C_TABLE
-    return LogisticRegression(C=c, tol=tolerance, max_iter=_ITERATIONS, random_state=seed).fit(features, labels)
+    return LogisticRegression(C=c, tol=_TOLERANCE, max_iter=_ITERATIONS, random_state=seed).fit(features, labels)
 
 
 def predicted(model: Any, features: Any, classes: int) -> NDArray[np.float64]:  # noqa: ANN401 - see ``fitted``
@@ -60,7 +60,7 @@ def out_of_fold(features: Any, labels: NDArray[np.int64], folds: NDArray[np.int6
     out = np.zeros((len(labels), classes))
     for fold in np.unique(folds):
         held = folds == fold
-        out[held] = predicted(fitted(features[~held], labels[~held], seed, tolerance=1e-3), features[held], classes)
+        out[held] = predicted(fitted(features[~held], labels[~held], seed), features[held], classes)
     return out
 
 

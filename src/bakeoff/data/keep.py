@@ -40,6 +40,20 @@ def freeze(spec: Spec, base: Path, directory: Path | None) -> Frozen:
     return frozen
 
 
+def kept(directory: Path, fingerprint: str) -> Frozen:
+    """Return the frozen data with this fingerprint from a study's data folder.
+
+    Raises:
+        DataError: they are not there.
+
+    """
+    for place in sorted(directory.glob("*/complete")):
+        frozen = load_frozen(place.parent)
+        if frozen.fingerprint == fingerprint:
+            return frozen
+    raise DataError("the frozen data are not in the study folder", where=str(directory), try_="run the specification again")
+
+
 def _key(spec: Spec, file: Path) -> str:
     """Address of the prepared data: the file's content and every field of the specification that preparing reads."""
     if not file.is_file():

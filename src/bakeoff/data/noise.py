@@ -6,6 +6,7 @@ JAIR 70, 2021). Needs scikit-learn.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,6 +33,7 @@ _DRAWS = 1_000
 _RAW_ROWS = 60_000
 _TWINS = 0.01
 _HELD_OUT = 5
+_SUREST = 0.2
 
 
 def measured_profile(spec: Spec, base_dir: Path | None, frozen: Frozen) -> Frozen:
@@ -61,7 +63,8 @@ def noise_ceiling(frozen: Frozen, seed: int = 0, threads: int = 1) -> Measuremen
     """Estimate the best accuracy the labels allow: one minus the share of labels that look wrong.
 
     Five-fold out-of-fold probabilities of a linear model on at most 6,000 rows outside *confirm*; near duplicates and groups
-    stay in one fold. The interval is a bootstrap over rows (95 %). ``threads`` is accepted for symmetry; one is used.
+    stay in one fold. The lower end is a bootstrap over rows (95 %); the upper end counts only labels that disagree where the
+    model is surest, which hard rows do not explain. ``threads`` is accepted for symmetry; one is used.
 
     Raises:
         UnavailableError: scikit-learn is not installed.
@@ -78,21 +81,23 @@ def noise_ceiling(frozen: Frozen, seed: int = 0, threads: int = 1) -> Measuremen
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a model short of convergence is good enough here
         probabilities = out_of_fold(features, labels, folds, classes, seed)
-    joint = confident_joint(labels, probabilities)
-    noise, low, high = noise_share(joint, labels, seed)
+    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+    noise, _, high = noise_share(confident_joint(labels, probabilities), labels, seed)
+    noise, high = min(noise, 1 - accuracy), min(high, 1 - accuracy)  # the labels allow at least what a model reached on them
+    low = min(sure_noise(labels, probabilities), noise)
     return Measurement(
         name="noise_ceiling", value=1 - noise, low=1 - high, high=1 - low, confidence=0.95, n=len(rows), unit="accuracy", provenance="predicted",
-        remark=_remark(frozen, noise, float((probabilities.argmax(axis=1) == labels).mean())),
+        remark=_remark(frozen, noise, low, accuracy),
     )
 
 
-def _remark(frozen: Frozen, noise: float, accuracy: float) -> str:
+def _remark(frozen: Frozen, noise: float, low: float, accuracy: float) -> str:
     conflicts = frozen.profile.conflicting_rows
     repeated = conflicts + int(frozen.copies[frozen.copies > 1].sum())
-    seen = f" Direct evidence: {conflicts} of {repeated} repeated rows carry two labels." if repeated else ""
+    seen = f" Direct evidence: {conflicts} of {repeated} repeated rows carry two labels." if conflicts else ""
     return (
-        f"Confident learning finds {noise:.1%} of the labels doubtful, using a linear model that is right on {accuracy:.1%}. It cannot tell a wrong label from a row "
-        f"that is hard for this model, so the true ceiling may be higher.{seen}"
+        f"Confident learning doubts {noise:.1%} of the labels, with a linear model that is right on {accuracy:.1%}. It takes rows that are hard for this model for "
+        f"wrong labels, so the true ceiling may be higher; even where the model is surest, at least {low:.1%} of the labels disagree.{seen}"
     )
 
 
@@ -122,6 +127,28 @@ def noise_share(joint: NDArray[np.int64], labels: NDArray[np.int64], seed: int) 
     value = float(_off_diagonal(joint[None].astype(np.float64), sizes)[0])
     low, high = (float(edge) for edge in np.quantile(shares, [0.025, 0.975]))
     return value, min(low, value), max(high, value)
+
+
+def sure_noise(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:
+    """Return a lower bound of the noise: the share of labels that disagree among the fifth of rows each class is surest of.
+
+    Where noise does not depend on the row, hard rows do not raise it (anchor points: Scott, Blanchard and Handy 2013; Menon et al. 2015).
+    One-sided 97.5 % Wilson bound per class, weighted by class size.
+    """
+    total = 0.0
+    for label in range(probabilities.shape[1]):
+        size = int(np.count_nonzero(labels == label))
+        if not size:
+            continue
+        margin = probabilities[:, label] - np.delete(probabilities, label, axis=1).max(axis=1)
+        surest = np.argsort(-margin, kind="stable")[: max(math.ceil(_SUREST * size), 1)]
+        total += size * _wilson_low(float((labels[surest] != label).mean()), len(surest))
+    return total / len(labels)
+
+
+def _wilson_low(share: float, n: int, z: float = 1.96) -> float:
+    middle, spread = share + z**2 / (2 * n), z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max((middle - spread) / (1 + z**2 / n), 0.0)
 
 
 def _off_diagonal(joints: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -57,7 +57,7 @@ def choose(world: World, premises: Premises) -> Choice:
     objective = world.objective(premises, costs)
     mean = objective.mean(axis=1)
     admissible = np.flatnonzero(p_feasible >= LIKELY)
-    zone = _zone(world, premises, costs, admissible)
+    zone = _zone(world, premises, admissible)
     pool = _pool(world, admissible, mean, zone)
     nothing = np.zeros(len(world.views))
     if pool.size == 0:
@@ -81,14 +81,14 @@ def choose(world: World, premises: Premises) -> Choice:
     )  # fmt: skip
 
 
-def _zone(world: World, premises: Premises, costs: NDArray[np.float64], admissible: NDArray[np.int64]) -> float:
+def _zone(world: World, premises: Premises, admissible: NDArray[np.int64]) -> float:
     """The difference that does not matter, in units of the objective.
 
     In money it is what the indifferent difference of quality is worth, or the indifferent share of the cost, whichever is larger.
     """
     if not premises.priced or admissible.size == 0:
         return premises.quality_zone
-    cost = float(np.median(costs[admissible].mean(axis=1)))
+    cost = float(np.median(world.means(premises)[admissible]))
     return max(premises.quality_zone * world.point_value(premises), premises.cost_zone * abs(cost))
 
 

@@ -19,11 +19,12 @@ from bakeoff.decision.premises import LIMITS, Premises
 from bakeoff.decision.rules import broken_rules
 from bakeoff.decision.view import View
 from bakeoff.decision.words import LIMIT_PATHS, METRIC_NAMES, UNITS, figure, percent
-from bakeoff.decision.world import METRIC_OF, Known, World
+from bakeoff.decision.world import METRIC_OF, Known, World, rate_draws
 from bakeoff.schema.base import Words
 from bakeoff.schema.decision import ConstraintVerdict, Metric, Relaxation, Verdict
 from bakeoff.schema.spec import Spec
 
+BUSY_REMARK = "the machine was busy with other work; measure again on a quiet one"
 _AT_LEAST = frozenset({"floor", "throughput"})
 
 
@@ -45,17 +46,26 @@ def judge(view: View, known: Known, name: str, limit: float, confidence: float) 
         if view.id not in known.quality:
             return Judgement("unproven", None, "not evaluated")
         return _plain(float((known.quality[view.id].sampling >= limit).mean()), confidence)
-    value = single(view, known, metric)
+    if metric == "throughput":
+        return _throughput(view, known, limit, confidence)
+    value = single(view, metric)
     if value is None:
         return Judgement("unproven", None, "not measured")
-    return _plain(float(value >= limit if name in _AT_LEAST else value <= limit), confidence)
+    return _plain(float(value <= limit), confidence)
 
 
-def single(view: View, known: Known, metric: str) -> float | None:
-    """Return a figure that is one number: throughput, memory, size."""
-    if metric == "throughput":
-        found = known.usages[view.id].capacity
-        return None if found is None else found.value
+def _throughput(view: View, known: Known, limit: float, confidence: float) -> Judgement:
+    found = known.rates[view.id]
+    if found is None or found.value is None:
+        return Judgement("unproven", None, "not measured")
+    passes = float((rate_draws(found, known.draws) >= limit).mean())
+    if found.validity == "noisy" and passes < confidence:
+        return Judgement("refused", None, BUSY_REMARK)
+    return _plain(passes, confidence)
+
+
+def single(view: View, metric: str) -> float | None:
+    """Return a figure that is one number: memory, size."""
     if metric == "size" and view.artifact is not None and view.artifact.size:
         return float(view.artifact.size)
     measured = view.measurements.get(metric)
@@ -78,7 +88,7 @@ def _latency(view: View, known: Known, metric: str, limit: float, confidence: fl
     if found.missing:
         return Judgement("refused", None, missing_remark(metric, found.n, found.missing))
     if found.noisy and passes < confidence:
-        return Judgement("refused", None, "the machine was busy with other work; measure again on a quiet one")
+        return Judgement("refused", None, BUSY_REMARK)
     return _plain(passes, confidence)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,8 +94,13 @@ def _score(seen: Outcomes, judging: Judging) -> float:
 
 
 def _draws(seen: Outcomes, judging: Judging, seed: int) -> NDArray[np.float64]:
-    weights = generator(seed, "curve", seen.n).standard_exponential((_DRAWS, seen.n), dtype=np.float32)
+    weights = _weights(seed, seen.n)
     return score_draws(judging.metric, seen.actual, seen.predicted, seen.probabilities, judging.positive, weights)
+
+
+@lru_cache(maxsize=8)
+def _weights(seed: int, rows: int) -> NDArray[np.float32]:
+    return generator(seed, "curve", rows).standard_exponential((_DRAWS, rows), dtype=np.float32)
 
 
 def _fit(arm: str, points: tuple[CurvePoint, ...], noise: NDArray[np.float64], today: int, seed: int) -> Curve | None:

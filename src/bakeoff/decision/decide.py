@@ -61,7 +61,7 @@ def decide(
     seen = views(evidence)
     judging = judging_of(asked, evidence.profile)
     curves, fits = learning_curves(seen, judging, evidence.profile, asked.seed, asked.decision.confidence)
-    known = learn(seen, asked, evidence.profile, prices, evidence.spec.seed)
+    known = learn(seen, asked, evidence.profile, prices, evidence.spec)
     world = build(seen, known, asked, fits)
     choice = choose(world, world.today)
     return _Writer(evidence, asked, seen, known, world, choice, curves, dict(overrides or {})).decision()

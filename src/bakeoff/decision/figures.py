@@ -16,7 +16,7 @@ from bakeoff.schema.measurement import Measurement
 from bakeoff.tasks.scoring import score
 
 _SHOWN = (
-    "throughput", "memory", "size", "load_seconds", "predict_seconds_per_row", "cpu_seconds_per_row", "tokens_in", "tokens_out",
+    "memory", "size", "load_seconds", "predict_seconds_per_row", "cpu_seconds_per_row", "tokens_in", "tokens_out",
     "parity_agreement", "parity_drift",
 )  # fmt: skip
 _SLACK = {"latency_p95": 0.05, "cost": 0.02, "memory": 0.02}
@@ -45,9 +45,9 @@ def figures(view: View, known: Known, premises: Premises) -> dict[str, Metric]:
         measured = view.measurements.get(name)
         if measured is not None:
             found[name] = _metric(measured)
-    capacity = known.usages[view.id].capacity
-    if "throughput" not in found and capacity is not None and capacity.value is not None:
-        found["throughput"] = _metric(capacity)
+    rate = known.rates[view.id]
+    if rate is not None and rate.value is not None:
+        found["throughput"] = _metric(rate)
     if view.artifact is not None and view.artifact.size:
         found["size"] = Metric(value=float(view.artifact.size), n=1, unit="B")
     if view.train_seconds is not None and view.candidate.variant.trains:

@@ -16,7 +16,7 @@ QUANTILES = {"latency_p50": 0.50, "latency_p95": 0.95, "latency_p99": 0.99}
 PERCENTILE_CONFIDENCE = 0.99
 NOISE_EXCUSE = 4.0
 """A busy machine excuses a latency up to this many times the limit; beyond it the candidate itself is too slow."""
-_RESAMPLES = 128
+_RESAMPLES = 64
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,19 @@ def percentiles(view: View, draws: int, seed: int, threads: int) -> dict[str, Pe
     wall = [timing.latency for timing in view.rounds]
     cpu = [timing.cpu / max(1, threads) for timing in view.rounds if timing.cpu is not None]
     found = {}
-    n = sum(len(part) for part in wall)
-    for name, quantile in QUANTILES.items():
-        drawn = quantile_draws(wall, quantile, draws, seed)
+    n, ordered = sum(len(part) for part in wall), np.sort(np.concatenate(wall))
+    every = quantile_draws(wall, tuple(QUANTILES.values()), draws, seed)
+    for (name, quantile), drawn in zip(QUANTILES.items(), every, strict=True):
         floor = np.minimum(drawn, _floor(drawn, cpu, quantile, draws, seed)) if view.noisy else drawn
-        value = float(np.quantile(np.concatenate(wall), quantile, method="inverted_cdf"))
+        value = float(ordered[max(0, math.ceil(quantile * n - 1e-9) - 1)])
         found[name] = Percentile(value, drawn, floor, n, max(0, least(quantile) - n), view.noisy)
     return found
 
 
-def quantile_draws(rounds: Sequence[NDArray[np.float64]], quantile: float, draws: int, seed: int) -> Draws:
-    """Return draws (D,) of a quantile: rounds resampled as blocks, then the exact Bayesian bootstrap inside.
+def quantile_draws(
+    rounds: Sequence[NDArray[np.float64]], quantiles: Sequence[float], draws: int, seed: int
+) -> list[Draws]:
+    """Return draws (D,) of each quantile: rounds resampled as blocks, then the exact Bayesian bootstrap inside.
 
     Requests of one round share the state of the machine, so whole rounds are resampled (block bootstrap; Künsch 1989), with the
     same resamples for every candidate because interleaved rounds saw the same drift. Within a resample of n requests the
@@ -66,12 +68,12 @@ def quantile_draws(rounds: Sequence[NDArray[np.float64]], quantile: float, draws
     """
     random = generator(seed, "rounds", len(rounds))
     if len(rounds) == 1:
-        return _ordered(np.sort(rounds[0])[None, :], quantile, draws, random)
+        return [_ordered(np.sort(rounds[0])[None, :], quantile, draws, random) for quantile in quantiles]
     picks = random.integers(0, len(rounds), size=(_RESAMPLES, len(rounds)))
     width = min(len(part) for part in rounds)
     table = np.stack([np.sort(part)[_spread(len(part), width)] for part in rounds])
     pooled = np.sort(table[picks].reshape(_RESAMPLES, -1), axis=1)
-    return _ordered(pooled, quantile, draws, random)
+    return [_ordered(pooled, quantile, draws, random) for quantile in quantiles]
 
 
 def _spread(size: int, width: int) -> NDArray[np.int64]:
@@ -87,4 +89,4 @@ def _ordered(table: NDArray[np.float64], quantile: float, draws: int, random: np
 def _floor(drawn: Draws, cpu: list[NDArray[np.float64]], quantile: float, draws: int, seed: int) -> Draws:
     """What the latency would be at best on a quiet machine: the processor's own seconds, or the excused share of the wall."""
     excused = drawn / NOISE_EXCUSE
-    return np.maximum(excused, quantile_draws(cpu, quantile, draws, seed)) if cpu else excused
+    return np.maximum(excused, quantile_draws(cpu, [quantile], draws, seed)[0]) if cpu else excused

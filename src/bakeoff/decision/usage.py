@@ -9,8 +9,8 @@ from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Endpoint, Spec
 
 
-def usage_of(view: View, spec: Spec, profile: Profile) -> Usage:
-    """Return a candidate's consumption as far as it was measured."""
+def usage_of(view: View, spec: Spec, profile: Profile, run: Spec) -> Usage:
+    """Return a candidate's consumption as far as it was measured; ``run`` is the specification it was measured under."""
     candidate, found = view.candidate, view.measurements
     fraction = view.judged.fidelity.fraction if view.judged is not None else 1.0
     seconds = view.train_seconds
@@ -23,7 +23,7 @@ def usage_of(view: View, spec: Spec, profile: Profile) -> Usage:
         threads=view.threads or spec.measuring.threads,
         train_rows=round(fraction * profile.split.train) if candidate.variant.trains else 0,
         train_seconds=trained if candidate.variant.trains else None,
-        capacity=capacity_of(view, spec),
+        capacity=capacity_of(view, spec, run),
         memory=found.get("memory"),
         tokens_in=found.get("tokens_in"),
         tokens_out=found.get("tokens_out"),
@@ -31,20 +31,29 @@ def usage_of(view: View, spec: Spec, profile: Profile) -> Usage:
     )
 
 
-def capacity_of(view: View, spec: Spec) -> Measurement | None:
-    """Return the requests per second one process sustains within the latency limits.
-
-    The measured ``throughput`` where there is one; else predicted from the measured service times under random arrivals; a
-    candidate that breaks the limits even without a queue is given its capacity without them, so that its cost can be seen.
-    """
+def sustained(view: View, spec: Spec, run: Spec) -> Measurement | None:
+    """Return the rate one process sustains within the latency limits: as measured under the same limits, else predicted."""
     measured = view.measurements.get("throughput")
-    if measured is not None and measured.value:
+    if measured is not None and measured.value is not None and spec.requirements.latency == run.requirements.latency:
         return measured
     if not view.rounds:
         return None
-    limits = {q: limit for q, limit in _limits(spec) if limit is not None}
-    found = sustained_rate(view.latency, limits, spec.seed)
-    return found if found.value else sustained_rate(view.latency, {}, spec.seed)
+    return sustained_rate(view.latency, {q: limit for q, limit in _limits(spec) if limit is not None}, spec.seed)
+
+
+def capacity_of(view: View, spec: Spec, run: Spec) -> Measurement | None:
+    """Return the requests per second one process is planned to serve.
+
+    The sustained rate; without latency limits the share ``BUSY`` of the closed-loop rate; a candidate that breaks the limits
+    even without a queue is given its capacity without them, so that its cost can be seen.
+    """
+    limited = any(limit is not None for _, limit in _limits(spec))
+    found = sustained(view, spec, run) if limited else None
+    if found is not None and found.value:
+        return found
+    if not view.rounds:
+        return None
+    return sustained_rate(view.latency, {}, spec.seed)
 
 
 def endpoint_of(view: View, spec: Spec) -> Endpoint | None:

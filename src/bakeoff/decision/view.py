@@ -213,18 +213,18 @@ def _threads(timed: Iterable[Evidence], environments: Mapping[str, Environment])
 
 
 def _measurements(good: list[Evidence], judged: Evidence | None) -> dict[str, Measurement]:
-    """Measurements by name, later stages over earlier ones; of memory the largest of its stage."""
+    """Measurements by name: later stages first, then what was measured on a quiet machine; of memory the largest."""
     order = {"probe": 0, "rung": 1, "final": 2, "risk": -1}
     found: dict[str, Measurement] = {}
-    ranks: dict[str, tuple[int, float]] = {}
+    ranks: dict[str, tuple[int, bool, bool, bool, float]] = {}
     for row in good:
         result = row.result
         stage = -1 if result.fidelity.probe else order[result.purpose]
         for measured in result.measurements:
             if result.kind == "risk" or (result.kind == "predict" and judged is not None and row is not judged):
                 continue
-            largest = measured.value or 0.0 if measured.name == "memory" else 0.0
-            rank = (stage, largest)
+            amount = (measured.value or 0.0) if measured.name == "memory" else float(measured.n)
+            rank = (stage, measured.validity != "refused", measured.provenance == "measured", measured.validity == "valid", amount)
             if measured.name not in ranks or rank >= ranks[measured.name]:
                 found[measured.name], ranks[measured.name] = measured, rank
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +15,11 @@ from bakeoff.decision.latency import Percentile, percentiles
 from bakeoff.decision.posterior import Judging, Quality, QualityPosterior
 from bakeoff.decision.premises import LIMITS, Premises, mistake_keys, premises_of
 from bakeoff.decision.rules import RuleVerdict, rule_verdicts
-from bakeoff.decision.usage import usage_of
+from bakeoff.decision.usage import sustained, usage_of
 from bakeoff.decision.view import View
 from bakeoff.economics import FACTORS, Parts, PriceBook, Usage, parts
 from bakeoff.economics.capacity import machine_hours, requests
+from bakeoff.schema.measurement import Measurement
 from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Spec
 from bakeoff.tasks.base import positive_class
@@ -55,6 +58,7 @@ class World:
     per_request: Table
     today: Premises
     curves: list[Curve | None]
+    _memo: dict[str, tuple[Hashable, NDArray[Any]]] = field(default_factory=dict, repr=False)
 
     @property
     def draws(self) -> int:
@@ -75,6 +79,25 @@ class World:
 
     def costs(self, premises: Premises) -> Table:
         """Return total costs (v, D) under ``premises``."""
+        return self._once("costs", self._prices(premises), lambda: self._costs(premises))
+
+    def means(self, premises: Premises) -> Table:
+        """Return mean total costs (v,) under ``premises``."""
+        return self._once("means", self._prices(premises), lambda: self.costs(premises).mean(axis=1))
+
+    @staticmethod
+    def _prices(premises: Premises) -> Hashable:
+        """Everything a cost depends on."""
+        load = (premises.volume, premises.peak, premises.growth, premises.horizon)
+        return *load, premises.machine, premises.people, premises.label
+
+    def _once(self, name: str, key: Hashable, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Return the table made last time for the same key: turning one premise leaves most tables as they were."""
+        if name not in self._memo or self._memo[name][0] != key:
+            self._memo[name] = (key, make())
+        return self._memo[name][1]
+
+    def _costs(self, premises: Premises) -> Table:
         today = self.today
         same = (premises.peak, premises.growth, premises.horizon) == (today.peak, today.growth, today.horizon)
         hours = self.hours if same else machine_hours(premises.peak, premises.growth, premises.horizon, self.capacity)
@@ -94,6 +117,10 @@ class World:
 
     def objective(self, premises: Premises, costs: Table) -> Table:
         """Return what is maximised (v, D): net value over the horizon where answers are priced, else quality."""
+        key = (self._prices(premises), premises.per_correct, premises.errors, premises.rows)
+        return self._once("objective", key, lambda: self._objective(premises, costs))
+
+    def _objective(self, premises: Premises, costs: Table) -> Table:
         gain = self.gain(premises)
         if not premises.priced:
             return self.quality if gain is None else np.clip(self.quality + gain, 0.0, 1.0)
@@ -109,8 +136,9 @@ class World:
 
     def point_value(self, premises: Premises) -> float:
         """Return the money one unit of quality is worth over the horizon, at today's mix of mistakes."""
-        wrong = float((1.0 - self.accuracy).mean())
-        priced = sum(price * float(self.mistakes[number].mean()) for number, price in enumerate(premises.errors))
+        wrong = 1.0 - float(self._once("right", (), lambda: self.accuracy.mean(axis=1)).mean())
+        rates = self._once("rates", (), lambda: self.mistakes.mean(axis=(1, 2)))
+        priced = sum(price * float(rates[number]) for number, price in enumerate(premises.errors))
         return self.asked(premises) * (premises.per_correct + (priced / wrong if wrong > 0 else 0.0))
 
     def held(self, name: str, premises: Premises) -> Table:
@@ -120,6 +148,10 @@ class World:
 
     def feasible(self, premises: Premises) -> NDArray[np.bool_]:
         """Return which candidate meets every limit in which draw (v, D); unmeasured figures do not."""
+        key = (*(getattr(premises, name) for name in LIMITS), premises.rows)
+        return self._once("feasible", key, lambda: self._feasible(premises))
+
+    def _feasible(self, premises: Premises) -> NDArray[np.bool_]:
         meets = np.broadcast_to(self.allowed[:, None], self.quality.shape)
         for name in LIMITS:
             limit = getattr(premises, name)
@@ -138,10 +170,11 @@ class Known:
     quality: dict[str, Quality]
     percentiles: dict[str, dict[str, Percentile]]
     usages: dict[str, Usage]
+    rates: dict[str, Measurement | None]
     rules: dict[str, RuleVerdict]
     mistakes: list[tuple[str, tuple[int, int]]]
     book: PriceBook
-    threads: int
+    draws: int
 
 
 def judging_of(spec: Spec, profile: Profile) -> Judging:
@@ -151,15 +184,16 @@ def judging_of(spec: Spec, profile: Profile) -> Judging:
     return Judging(spec.requirements.quality.metric, positive, pairs)
 
 
-def learn(views: list[View], spec: Spec, profile: Profile, book: PriceBook, main: int) -> Known:
-    """Draw qualities and percentiles and gather usages of every candidate."""
+def learn(views: list[View], spec: Spec, profile: Profile, book: PriceBook, run: Spec) -> Known:
+    """Draw qualities and percentiles and gather usages of every candidate; ``run`` is what they were measured under."""
     judging, draws = judging_of(spec, profile), spec.decision.draws
     threads = spec.measuring.threads
-    quality = QualityPosterior(views, judging, draws, spec.seed, main).quality()
+    quality = QualityPosterior(views, judging, draws, spec.seed, run.seed).quality()
     timed = {view.id: percentiles(view, draws, spec.seed, view.threads or threads) for view in views}
-    usages = {view.id: usage_of(view, spec, profile) for view in views}
+    usages = {view.id: usage_of(view, spec, profile, run) for view in views}
+    rates = {view.id: sustained(view, spec, run) for view in views}
     rules = {view.id: rule_verdicts(view, spec) for view in views}
-    return Known(judging, quality, timed, usages, rules, mistake_keys(spec, profile.classes), book, threads)
+    return Known(judging, quality, timed, usages, rates, rules, mistake_keys(spec, profile.classes), book, draws)
 
 
 def build(views: list[View], known: Known, spec: Spec, curves: dict[str, Curve]) -> World:
@@ -214,13 +248,21 @@ def _figures(name: str, views: list[View], known: Known, count: int) -> Table:
     if metric.startswith("latency"):
         missing = np.full(count, np.nan)
         return _stack([known.percentiles[view.id][metric].floor if known.percentiles[view.id] else missing for view in views], count)
-    return np.array([[_point(view, known, metric)] for view in views]).reshape(len(views), 1)
-
-
-def _point(view: View, known: Known, metric: str) -> float:
     if metric == "throughput":
-        found = known.usages[view.id].capacity
-        return np.nan if found is None or found.value is None else found.value
+        return _stack([rate_draws(known.rates[view.id], count) for view in views], count)
+    return np.array([[_point(view, metric)] for view in views]).reshape(len(views), 1)
+
+
+def rate_draws(found: Measurement | None, count: int) -> NDArray[np.float64]:
+    """Return draws (D,) of a sustained rate, evenly spread over its interval; NaN when it was never measured."""
+    if found is None or found.value is None:
+        return np.full(count, np.nan)
+    low = found.value if found.low is None else min(found.low, found.value)
+    high = found.value if found.high is None else max(found.high, found.value)
+    return np.interp((np.arange(count) + 0.5) / count, (0.0, 0.5, 1.0), (low, found.value, high))
+
+
+def _point(view: View, metric: str) -> float:
     if metric == "size" and view.artifact is not None and view.artifact.size:
         return float(view.artifact.size)
     measured = view.measurements.get(metric)

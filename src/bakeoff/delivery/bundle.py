@@ -28,6 +28,7 @@ from bakeoff.schema.contract import Contract, Manifest
 from bakeoff.schema.decision import Decision
 from bakeoff.schema.errors import BundleError
 from bakeoff.schema.spec import Spec
+from bakeoff.tasks.base import positive_class
 
 Expected = tuple[NDArray[Any], NDArray[Any]]
 _MODE = 0o644
@@ -88,7 +89,7 @@ def ship(
 
 
 def _manifest(decision: Decision, candidate: Candidate, artifact: Artifact, pins: dict[str, str], spec: Spec) -> Manifest:
-    source = decision.provenance
+    source, verdict = decision.provenance, promises.verdict_of(decision, candidate)
     return Manifest(
         bakeoff=bakeoff.__version__,
         study=decision.study,
@@ -109,8 +110,8 @@ def _manifest(decision: Decision, candidate: Candidate, artifact: Artifact, pins
             "seed": source.seed,
             "outcome": decision.outcome,
             "recommended": decision.recommended.id if decision.recommended else None,
-            "positive": spec.data.positive,
-            "class_counts": list(decision.profile.class_counts),
+            "positive": positive_class(spec, artifact.classes, decision.profile.class_counts),
+            "trial": {name: metric.value for name, metric in sorted(verdict.metrics.items())},
         },
     )
 

@@ -1,73 +1,101 @@
-"""Runs a bundle's model alone in a process: answers to the contract rows, resident memory, seconds of single requests.
+"""Runs a bundle's model alone in a process: answers to the contract rows, memory, latency and rate, as evaluation measures them.
 
-``python -m bakeoff.delivery.probe BUNDLE OUT --requests N --rounds R``; ``verify`` starts it, so that the memory measured is
-the model's and not the command line's. It writes ``OUT`` (npz): predicted, probabilities, latency, cpu, memory.
+``python -m bakeoff.delivery.probe BUNDLE OUT --requests N``; ``verify`` starts it, so that the memory measured is the model's
+and not the command line's. It writes ``OUT.npz`` (predicted, probabilities, latency) and ``OUT.json`` (measurements, noisy).
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from bakeoff.data.examples import Row
 from bakeoff.data.transforms.rule import Classifier
 from bakeoff.delivery import rows as contract_rows
+from bakeoff.evaluation.load import measure_throughput
+from bakeoff.evaluation.measuring import peak_memory
+from bakeoff.evaluation.timing import Protocol, measure_latency, time_requests, warm_up
+from bakeoff.schema.base import Record, canonical
+from bakeoff.schema.contract import Contract
 from bakeoff.schema.errors import BakeoffError
+from bakeoff.schema.measurement import Measurement
 from bakeoff.serving.model import load, open_bundle
 
-_CHUNK = 32
-_WARM = 10
-
-Floats = NDArray[np.float64]
-
-
-def measure(classifier: Classifier, rows: Sequence[Row], requests: int, clock: Callable[[], float]) -> tuple[Floats, Floats]:
-    """Time ``requests`` single-row requests one after another, rows taken in turn; return wall and cpu seconds (n,)."""
-    wall, cpu = np.empty(requests), np.empty(requests)
-    for index in range(_WARM):
-        classifier.predict([rows[index % len(rows)]])
-    for index in range(requests):
-        row = rows[index % len(rows)]
-        started, busy = clock(), time.process_time()
-        classifier.predict([row])
-        wall[index], cpu[index] = clock() - started, time.process_time() - busy
-    return wall, cpu
+_CHUNK = 256
+_SECONDS = 60.0
+_LOAD_SECONDS = 3.0
+_REPEATS = 2
 
 
-def answers(classifier: Classifier, rows: Sequence[Row]) -> tuple[NDArray[np.int64], Floats]:
+class Probed(Record):
+    """What one process measured; ``noisy`` when neighbours were seen on the machine while it timed."""
+
+    measurements: tuple[Measurement, ...]
+    noisy: bool
+
+
+def protocol(contract: Contract, requests: int) -> Protocol:
+    """Return how requests are timed: as in the final of a study, with the limits of the contract."""
+    prefix = "latency_"
+    limits = {
+        promise.name.removeprefix(prefix): promise.limit for promise in contract.promises if promise.name.startswith(prefix)
+    }
+    rate = next((promise.limit for promise in contract.promises if promise.name == "throughput"), None)
+    return Protocol(
+        requests=requests, fewest=requests, seconds=_SECONDS, repeats=_REPEATS, limits=limits, least_rate=rate,
+        load_seconds=_LOAD_SECONDS if rate else 0.0,
+    )  # fmt: skip
+
+
+def timings(classifier: Classifier, rows: Sequence[Row], contract: Contract, requests: int) -> tuple[Probed, NDArray[np.float64]]:
+    """Time single requests, then look at memory, then at the rate; return measurements and latencies [s] (n,)."""
+    plan = protocol(contract, requests)
+    warm_up(classifier, rows)
+    timed = time_requests(classifier, rows, plan, contract.threads)
+    memory = _memory()
+    rate, _ = measure_throughput(classifier, rows, timed, plan, contract.confidence)
+    found = (*measure_latency(timed, plan, contract.confidence), memory, rate)
+    return Probed(measurements=found, noisy=not timed.busyness.quiet), timed.latency
+
+
+def answers(classifier: Classifier, rows: Sequence[Row]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return class indices (n,) and probabilities (n, k) of all rows, in chunks."""
     parts = [classifier.predict(rows[start : start + _CHUNK]) for start in range(0, len(rows), _CHUNK)]
     return np.concatenate([labels for labels, _ in parts]), np.concatenate([shares for _, shares in parts])
 
 
+def _memory() -> Measurement:
+    peak = float(peak_memory())
+    return Measurement(name="memory", value=peak, low=peak, high=peak, n=1, unit="B", remark="peak resident")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and write; return 0, or 2 with the reason on standard error."""
+    """Measure and write; return 0, or the error's exit code with the reason on standard error."""
     parser = argparse.ArgumentParser()
     parser.add_argument("bundle", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--requests", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
     try:
-        served = load(open_bundle(given.bundle), given.threads)
-        classes = served.opened.artifact.classes
+        served = load(open_bundle(given.bundle))
+        opened, classifier = served.opened, served.classifier
         path = given.bundle / contract_rows.FILE
-        rows = contract_rows.read(path, classes).rows if path.is_file() else []
-        memory = psutil.Process().memory_info().rss
-        found: dict[str, NDArray[np.generic]] = {}
+        rows = contract_rows.read(path, opened.artifact.classes).rows if path.is_file() else []
+        probed = Probed(measurements=(_memory(),), noisy=False)
+        arrays: dict[str, Any] = {}
+        if rows and given.requests:
+            probed, arrays["latency"] = timings(classifier, rows, opened.contract, given.requests)
         if rows:
-            found["latency"], found["cpu"] = measure(served.classifier, rows, given.requests, time.perf_counter)
-            memory = max(memory, psutil.Process().memory_info().rss)
-            found["predicted"], found["probabilities"] = answers(served.classifier, rows)
-        np.savez(given.out, memory=np.asarray(float(memory)), **found)  # type: ignore[arg-type]  # keyword arrays
-        served.classifier.close()
+            arrays["predicted"], arrays["probabilities"] = answers(classifier, rows)
+        np.savez(given.out.with_suffix(".npz"), **arrays)
+        given.out.with_suffix(".json").write_text(canonical(probed), encoding="utf-8")
+        classifier.close()
     except BakeoffError as error:
         print(error, file=sys.stderr)
         return error.exit_code

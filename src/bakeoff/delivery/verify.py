@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,43 +12,36 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bakeoff.decision.latency import QUANTILES, least, quantile_draws
 from bakeoff.delivery import rows as contract_rows
+from bakeoff.delivery.probe import Probed
 from bakeoff.delivery.report import PromiseVerdict, VerifyReport
 from bakeoff.delivery.rows import ContractRows
+from bakeoff.evaluation.percentiles import required
+from bakeoff.evaluation.process import environment
+from bakeoff.evaluation.quality import measure_quality
+from bakeoff.evaluation.timing import QUANTILES
 from bakeoff.schema.base import Words
 from bakeoff.schema.contract import Promise
 from bakeoff.schema.errors import BundleError
 from bakeoff.schema.measurement import Measurement
 from bakeoff.serving.model import Opened, open_bundle
-from bakeoff.tasks.scoring import METRICS, score, score_draws
+from bakeoff.tasks.scoring import METRICS
 
-_DRAWS = 1000
-_TAIL = 2000
 _DEADLINE = 900.0
-_REPEATS = 3
-_BUSY = 0.85
-"""Below this share of processor seconds in wall seconds, something else was using the machine."""
-_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_LOOKS = 3
+_LEAST = 440
 _NOTHING = Words(zh="", en="")
-Arrays = Mapping[str, NDArray[np.generic]]
+_LATENCY = tuple(f"latency_{name}" for name in QUANTILES)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the probe measured: one array per name, latencies of all repetitions, and the rows they answer to."""
+    """What was measured here: answers by array name, and measurements by their name."""
 
-    arrays: Arrays
-    rounds: tuple[NDArray[np.float64], ...]
-    cpu: tuple[NDArray[np.float64], ...]
+    arrays: Mapping[str, NDArray[np.generic]]
+    found: Mapping[str, Measurement]
+    noisy: bool
     rows: ContractRows | None
-    threads: int
-
-    @property
-    def noisy(self) -> bool:
-        """Whether the process got clearly less processor time than wall time passed."""
-        wall, busy = sum(map(np.sum, self.rounds)), sum(map(np.sum, self.cpu))
-        return bool(wall > 0 and busy / wall < _BUSY)
 
 
 def verify(bundle: Path, *, quick: bool = False) -> VerifyReport:
@@ -57,7 +49,7 @@ def verify(bundle: Path, *, quick: bool = False) -> VerifyReport:
 
     Args:
         bundle: folder written by ``ship``.
-        quick: hashes and parity only; nothing is timed.
+        quick: hashes, parity, quality, size and memory only; nothing is timed.
 
     Raises:
         BundleError: not a bundle, altered, incomplete, or its model does not run here.
@@ -65,14 +57,14 @@ def verify(bundle: Path, *, quick: bool = False) -> VerifyReport:
     """
     opened = open_bundle(bundle)
     rows = _rows(opened)
-    seen = _probe(opened, rows, 0 if quick else _requests(opened))
-    for _ in range(_REPEATS - 1):
-        if quick or not _torn(opened, seen):
+    requests = 0 if quick or not rows else _requests(opened)
+    seen = _probe(opened, rows, requests)
+    for look in range(1, _LOOKS):
+        if not requests or not _open_question(opened, seen):
             break
-        again = _probe(opened, rows, _requests(opened))
-        seen = Seen(again.arrays, (*seen.rounds, *again.rounds), (*seen.cpu, *again.cpu), rows, seen.threads)
+        again = _probe(opened, rows, requests * 2**look)
+        seen = again if seen.noisy or not again.noisy else seen
     same, drift = _parity(seen)
-    latency = () if quick else tuple(_percentile(name, seen, opened) for name in QUANTILES)
     return VerifyReport(
         candidate=opened.manifest.candidate,
         bundle=opened.version,
@@ -80,12 +72,41 @@ def verify(bundle: Path, *, quick: bool = False) -> VerifyReport:
         rows=len(rows) if rows else 0,
         same_labels=same,
         largest_drift=drift,
-        promises=tuple(_judge(promise, opened, seen, quick=quick) for promise in opened.contract.promises),
-        latency=latency,
-        p95_ratio=_ratio(opened, latency),
+        promises=tuple(judge(promise, _measured(promise, opened, seen)) for promise in opened.contract.promises),
+        latency=tuple(seen.found[name] for name in _LATENCY if name in seen.found),
+        p95_ratio=_ratio(opened, seen),
         noisy=seen.noisy,
         quick=quick,
     )
+
+
+def judge(promise: Promise, here: Measurement) -> PromiseVerdict:
+    """Say whether a promise is kept.
+
+    A latency, memory or rate measured here is kept or broken when its whole interval says so; where the limit lies inside of the
+    interval nothing is guessed. Quality is judged by its value: the rows are the trial's own, so sampling plays no part in
+    whether what was delivered is what was decided on.
+    """
+    if here.value is None:
+        return _verdict(promise, here, "refused", Words(zh="未能在本机测得", en=here.remark))
+    sign = 1.0 if promise.direction == "min" else -1.0
+    best, worst = (here.high, here.low) if promise.direction == "min" else (here.low, here.high)
+    if promise.name in METRICS:
+        best = worst = here.value
+    best, worst = (here.value if bound is None else bound for bound in (best, worst))
+    if sign * (worst - promise.limit) >= 0:
+        return _verdict(promise, here, "kept", _NOTHING)
+    if sign * (best - promise.limit) < 0:
+        return _verdict(promise, here, "broken", _NOTHING)
+    if here.validity == "noisy":
+        reason = Words(zh="本机同时有其他负载，请在空闲时重测", en="other load was seen on this machine; verify again when it is quiet")
+    else:
+        reason = Words(zh="限值落在置信区间之内", en="the limit lies inside the interval")
+    return _verdict(promise, here, "refused", reason)
+
+
+def _verdict(promise: Promise, here: Measurement, verdict: str, reason: Words) -> PromiseVerdict:
+    return PromiseVerdict.model_validate({"promise": promise, "here": here, "verdict": verdict, "reason": reason})
 
 
 def _rows(opened: Opened) -> ContractRows | None:
@@ -103,9 +124,9 @@ def _rows(opened: Opened) -> ContractRows | None:
 
 
 def _requests(opened: Opened) -> int:
-    """Enough for every percentile the contract promises, and for the 95th in any case."""
-    wanted = [QUANTILES[promise.name] for promise in opened.contract.promises if promise.name in QUANTILES]
-    return max(200, *(2 * least(quantile) for quantile in [0.95, *wanted]))
+    """Twice what the strictest promised percentile needs, and as many as a study's final makes in any case."""
+    promised = {promise.name for promise in opened.contract.promises}
+    return max(_LEAST, *(2 * required(QUANTILES[name]) for name in QUANTILES if f"latency_{name}" in promised), 0)
 
 
 def _probe(opened: Opened, rows: ContractRows | None, requests: int) -> Seen:
@@ -115,35 +136,30 @@ def _probe(opened: Opened, rows: ContractRows | None, requests: int) -> Seen:
         BundleError: it fails, hangs or crashes; the last output is quoted.
 
     """
-    threads = opened.contract.threads
-    environment = {**os.environ, **dict.fromkeys(_POOLS, str(threads)), "TOKENIZERS_PARALLELISM": "false"}
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "seen.npz"
-        command = [
-            sys.executable, "-m", "bakeoff.delivery.probe", str(opened.root), str(out),
-            "--requests", str(requests), "--threads", str(threads),
-        ]  # fmt: skip
+        out = Path(folder) / "seen"
+        command = [sys.executable, "-m", "bakeoff.delivery.probe", str(opened.root.resolve()), str(out), "--requests", str(requests)]
+        variables = environment(opened.contract.threads)
         try:
             done = subprocess.run(  # noqa: S603 - our own interpreter and module
-                command, env=environment, capture_output=True, timeout=_DEADLINE, check=False, text=True
-            )
+                command, env=variables, capture_output=True, timeout=_DEADLINE, check=False, encoding="utf-8", errors="replace",
+            )  # fmt: skip
         except subprocess.TimeoutExpired:
             what = f"the model did not finish within {_DEADLINE:.0f} s"
             raise BundleError(what, where=str(opened.root)) from None
-        if done.returncode != 0 or not out.is_file():
+        if done.returncode != 0 or not out.with_suffix(".json").is_file():
             what = f"the model does not run here (exit code {done.returncode}): {done.stderr.strip()[-600:]}"
             raise BundleError(what, where=str(opened.root), try_=f"pip install -r {opened.root}/requirements.txt")
-        with np.load(out, allow_pickle=False) as stored:
+        probed = Probed.model_validate_json(out.with_suffix(".json").read_bytes())
+        with np.load(out.with_suffix(".npz"), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    timed = (arrays["latency"],) if requests and "latency" in arrays else ()
-    busy = (arrays["cpu"],) if timed else ()
-    return Seen(arrays, timed, busy, rows, threads)
+    return Seen(arrays, {found.name: found for found in probed.measurements}, probed.noisy, rows)
 
 
-def _torn(opened: Opened, seen: Seen) -> bool:
-    """Whether a latency promise can neither be called kept nor broken yet."""
-    judged = [_judge(promise, opened, seen, quick=False) for promise in opened.contract.promises if promise.name in QUANTILES]
+def _open_question(opened: Opened, seen: Seen) -> bool:
+    """Whether a promise about time can neither be called kept nor broken yet, although it was measured."""
+    timed = (*_LATENCY, "throughput")
+    judged = [judge(promise, _measured(promise, opened, seen)) for promise in opened.contract.promises if promise.name in timed]
     return any(found.verdict == "refused" and found.here.value is not None for found in judged)
 
 
@@ -155,104 +171,33 @@ def _parity(seen: Seen) -> tuple[int, float | None]:
     return same, float(drift)
 
 
-def _judge(promise: Promise, opened: Opened, seen: Seen, *, quick: bool) -> PromiseVerdict:
-    here = _measured(promise, opened, seen, quick=quick)
-    if here.value is None:
-        reason = Words(zh="未能在本机测得", en=here.remark)
-        return PromiseVerdict(promise=promise, here=here, verdict="refused", reason=reason)
-    sign = 1.0 if promise.direction == "min" else -1.0
-    slack = sign * (here.value - promise.limit)
-    if promise.name in QUANTILES and here.low is not None and here.high is not None:
-        return _judge_latency(promise, here, seen)
-    return PromiseVerdict(promise=promise, here=here, verdict="kept" if slack >= 0 else "broken", reason=_NOTHING)
-
-
-def _judge_latency(promise: Promise, here: Measurement, seen: Seen) -> PromiseVerdict:
-    """A latency is kept or broken when its whole interval says so; in between it is not guessed."""
-    assert here.low is not None  # noqa: S101 - the caller asked
-    assert here.high is not None  # noqa: S101
-    if here.high <= promise.limit:
-        return PromiseVerdict(promise=promise, here=here, verdict="kept", reason=_NOTHING)
-    if here.low > promise.limit and not seen.noisy:
-        return PromiseVerdict(promise=promise, here=here, verdict="broken", reason=_NOTHING)
-    if seen.noisy:
-        reason = Words(zh="本机同时有其他负载，请在空闲时重测", en="other load was seen on this machine; verify again when it is quiet")
-    else:
-        reason = Words(zh="限值落在置信区间之内", en="the limit lies inside the interval")
-    return PromiseVerdict(promise=promise, here=here, verdict="refused", reason=reason)
-
-
-def _measured(promise: Promise, opened: Opened, seen: Seen, *, quick: bool) -> Measurement:
+def _measured(promise: Promise, opened: Opened, seen: Seen) -> Measurement:
     name = promise.name
     if name in METRICS:
         return _quality(name, opened, seen)
     if name == "size":
-        return _number(name, float(opened.artifact.size), "B")
-    if name == "memory":
-        return _number(name, float(seen.arrays["memory"]), "B")
-    if name in QUANTILES and not quick:
-        return _percentile(name, seen, opened)
-    if name == "throughput" and seen.rounds:
-        return _number(name, 1.0 / float(np.mean(np.concatenate(seen.rounds))), "1/s", "one request after another; no queue")
-    return _refused(name, promise.unit, "not measured in this mode" if quick else "there are no contract rows to measure with")
+        size = float(opened.artifact.size)
+        return Measurement(name=name, value=size, low=size, high=size, n=1, unit="B")
+    if name in seen.found:
+        return seen.found[name]
+    return _refused(name, promise.unit, "not timed in this mode" if seen.rows else "there are no contract rows to measure with")
 
 
 def _quality(name: str, opened: Opened, seen: Seen) -> Measurement:
     rows = seen.rows
     if not rows:
         return _refused(name, "", "there are no contract rows in the bundle")
-    predicted = seen.arrays["predicted"].astype(np.int64)
-    shares = seen.arrays["probabilities"].astype(np.float64)
-    positive = _positive(opened)
-    value = score(name, rows.actual, predicted, shares, positive)
-    weights = np.random.default_rng(0).dirichlet(np.ones(len(rows)), size=_DRAWS)
-    drawn = score_draws(name, rows.actual, predicted, shares, positive, weights)
-    low, high = _interval(drawn, opened.contract.confidence)
-    return Measurement(
-        name=name, value=value, low=min(low, value), high=max(high, value), n=len(rows), confidence=opened.contract.confidence
-    )
+    predicted, shares = seen.arrays["predicted"].astype(np.int64), seen.arrays["probabilities"].astype(np.float64)
+    positive = int(opened.manifest.provenance.get("positive") or 0)
+    scores = measure_quality(rows.actual, predicted, shares, positive, opened.contract.confidence)
+    return next((found for found in scores if found.name == name), _refused(name, "", "this metric is not measured on these rows"))
 
 
-def _positive(opened: Opened) -> int | None:
-    """The positive class the trial was scored with: the named one, or the rarest."""
-    label, counts = (opened.manifest.provenance.get(name) for name in ("positive", "class_counts"))
-    if label in opened.manifest.classes:
-        return opened.manifest.classes.index(label)
-    if not counts:
-        return None
-    return min(range(len(counts)), key=lambda index: (counts[index], -index))
-
-
-def _percentile(name: str, seen: Seen, opened: Opened) -> Measurement:
-    quantile = QUANTILES[name]
-    count = sum(len(part) for part in seen.rounds)
-    if not count:
-        return _refused(name, "s", "there are no contract rows to time")
-    if count < least(quantile):
-        return _refused(name, "s", f"{least(quantile) - count} more requests are needed for this percentile")
-    value = float(np.quantile(np.concatenate(seen.rounds), quantile, method="inverted_cdf"))
-    low, high = _interval(quantile_draws(list(seen.rounds), quantile, _TAIL, 0), opened.contract.confidence)
-    return Measurement(
-        name=name, value=value, low=min(low, value), high=max(high, value), n=count, unit="s",
-        confidence=opened.contract.confidence, validity="noisy" if seen.noisy else "valid",
-        remark="other load was seen on this machine" if seen.noisy else "",
-    )  # fmt: skip
-
-
-def _ratio(opened: Opened, latency: tuple[Measurement, ...]) -> float | None:
-    """Return the delivered p95 over the trial's; None when the contract promises none or it could not be measured."""
-    trial = next((promise.trial.value for promise in opened.contract.promises if promise.name == "latency_p95"), None)
-    here = next((found.value for found in latency if found.name == "latency_p95"), None)
-    return here / trial if trial and here is not None else None
-
-
-def _interval(drawn: NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
-
-
-def _number(name: str, value: float, unit: str, remark: str = "") -> Measurement:
-    return Measurement(name=name, value=value, n=1, unit=unit, remark=remark)
+def _ratio(opened: Opened, seen: Seen) -> float | None:
+    """Return the delivered p95 over the trial's; None when one of them was not measured."""
+    trial = opened.manifest.provenance.get("trial", {}).get("latency_p95")
+    here = seen.found.get("latency_p95")
+    return here.value / trial if trial and here is not None and here.value is not None else None
 
 
 def _refused(name: str, unit: str, remark: str) -> Measurement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from bakeoff.schema.spec import Spec
 from bakeoff.schema.units import SECONDS
 
 LINES: tuple[LineName, ...] = ("machines", "training", "labels", "build", "upkeep", "tokens", "retraining")
-_DRAWS, _SEED = 1000, 20261101
+_DRAWS, _SEED = 400, 20261101
 Confusion = NDArray[np.float64]
 ErrorPrices = Mapping[tuple[int, int], float]
 
@@ -41,24 +42,39 @@ def estimate(
         Values with every factor at its typical value; intervals hold 95 % of joint draws.
 
     """
-    middle, spread = parts(spec, usage, book, typical()), parts(spec, usage, book, uniforms(_DRAWS, _SEED))
+    middle, spread = parts(spec, usage, book, typical()), parts(spec, usage, book, _drawn())
     values, ranges = middle.lines(spec), spread.lines(spec)
-    lines = tuple(_line(name, values[name], ranges[name], spec, usage, middle) for name in LINES if _shown(name, usage))
-    total, totals = float(middle.money(spec)[0]), spread.money(spec)
     worth = None if confusion is None or not spec.value.priced else worth_of(spec, confusion, errors or {}) * middle.requests
+    total, totals = float(middle.money(spec)[0]), spread.money(spec)
+    nets = np.zeros(_DRAWS) if worth is None else np.resize(worth, _DRAWS) - totals
+    names = [name for name in LINES if name != "tokens" or usage.endpoint is not None]
+    low, high = np.quantile(np.stack([*(ranges[name] for name in names), totals, nets]), (0.025, 0.975), axis=1)
+    lines = tuple(
+        CostLine(
+            name=name, label=label_of(name), value=float(values[name][0]), low=min(float(values[name][0]), float(low[row])),
+            high=max(float(values[name][0]), float(high[row])), provenance=provenance_of(name, usage, middle),
+            basis=basis(name, spec, usage, middle),
+        )
+        for row, name in enumerate(names)
+    )  # fmt: skip
     value = None if worth is None else float(np.mean(worth))
-    nets = None if worth is None else np.resize(worth, totals.shape) - totals
     capacity = float(middle.deployment.capacity[0])
     held = float(middle.machine_hours[0]) * 3600.0 * capacity
     return CostEstimate(
         candidate=usage.candidate, currency=spec.value.currency, horizon_months=spec.traffic.horizon / SECONDS["month"],
-        lines=lines, total=total, low=min(total, _low(totals)), high=max(total, _high(totals)),
+        lines=lines, total=total, low=min(total, float(low[-2])), high=max(total, float(high[-2])),
         per_1000=1000.0 * total / middle.requests, replicas=_replicas(spec, middle),
         capacity=capacity if np.isfinite(capacity) else None,
         utilisation=min(1.0, middle.requests / held) if held > 0 and np.isfinite(held) else None,
         value=value, net=None if value is None else value - total,
-        net_low=None if nets is None else _low(nets), net_high=None if nets is None else _high(nets), book_date=book.date,
+        net_low=None if value is None else float(low[-1]), net_high=None if value is None else float(high[-1]),
+        book_date=book.date,
     )  # fmt: skip
+
+
+@cache
+def _drawn() -> Draws:
+    return uniforms(_DRAWS, _SEED)
 
 
 def draw_costs(spec: Spec, usage: Usage, book: PriceBook, drawn: Draws) -> Draws:
@@ -104,26 +120,6 @@ def _crossing(gap: Callable[[float], float], low: float, high: float) -> float |
     return (low * high) ** 0.5
 
 
-def _shown(name: LineName, usage: Usage) -> bool:
-    return name != "tokens" or usage.endpoint is not None
-
-
-def _line(name: LineName, value: Draws, ranges: Draws, spec: Spec, usage: Usage, middle: Parts) -> CostLine:
-    centre = float(value[0])
-    return CostLine(
-        name=name, label=label_of(name), value=centre, low=min(centre, _low(ranges)), high=max(centre, _high(ranges)),
-        provenance=provenance_of(name, usage, middle), basis=basis(name, spec, usage, middle),
-    )  # fmt: skip
-
-
 def _replicas(spec: Spec, middle: Parts) -> int | None:
     each = float(middle.deployment.capacity[0]) / middle.deployment.processes
     return max(1, int(np.ceil(spec.traffic.peak_rate / each - 1e-9))) if np.isfinite(each) and each > 0 else None
-
-
-def _low(values: Draws) -> float:
-    return float(np.quantile(values, 0.025))
-
-
-def _high(values: Draws) -> float:
-    return float(np.quantile(values, 0.975))

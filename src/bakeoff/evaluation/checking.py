@@ -11,7 +11,7 @@ from bakeoff import registry
 from bakeoff.data.frozen import Frozen, load_frozen
 from bakeoff.data.transforms.rule import Classifier
 from bakeoff.evaluation.job import Job, Outcome, StepPlan, read_arrays
-from bakeoff.evaluation.worker import Recorder
+from bakeoff.evaluation.recorder import Recorder
 from bakeoff.risk.base import RiskContext
 from bakeoff.store.artifacts import read_artifact
 

@@ -20,6 +20,8 @@ Site = Literal["make", "measure", "risk"]
 SITES: dict[StepKind, Site] = {
     "build": "make", "export": "make", "compress": "make", "load": "measure", "predict": "measure", "time": "measure", "risk": "risk",
 }  # fmt: skip
+PROBE_ROWS = 200
+"""Rows a probe is fitted on, for families whose size depends on data."""
 EXIT_DISK = 73
 """Exit code of a worker that cannot even write its result (EX_CANTCREAT of sysexits.h)."""
 

@@ -18,7 +18,7 @@ from bakeoff.evaluation.job import Job, Outcome, StepPlan
 from bakeoff.evaluation.load import cpu_per_row, measure_throughput
 from bakeoff.evaluation.quality import check_probabilities, measure_quality
 from bakeoff.evaluation.timing import Protocol, measure_latency, time_requests, warm_up
-from bakeoff.evaluation.worker import Recorder
+from bakeoff.evaluation.recorder import Recorder
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.measurement import Measurement
 from bakeoff.store.artifacts import read_artifact

@@ -26,7 +26,6 @@ from bakeoff.tasks.base import cost_matrix
 
 _CODE = {"build": 1, "export": 1, "compress": 1, "load": 1, "predict": 1, "time": 1, "risk": 1}
 """Raise one when the step finds something else for the same content; part of its keys."""
-PROBE_ROWS = 200
 _CALIBRATE_SECONDS = 20.0
 _CALIBRATE_ROWS = 64
 

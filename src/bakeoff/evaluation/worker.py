@@ -5,84 +5,17 @@ It writes each step's result as soon as the step is done, so that what follows m
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-import time
-import traceback
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from bakeoff.evaluation.job import EXIT_DISK, Job, Outcome, StepPlan, write_result
-from bakeoff.schema.errors import BakeoffError, StepError
-from bakeoff.schema.trial import Failure, FailureCode, StepResult
+from bakeoff.evaluation.job import Job
+from bakeoff.evaluation.recorder import Recorder
+from bakeoff.schema.errors import StepError
 
-_CODES = frozenset(get_args(FailureCode))
-_TAIL = 2000
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PR_SET_PDEATHSIG = 1
 _SIGKILL = 9
-
-
-class Recorder:
-    """Runs the steps of a job and writes what each found.
-
-    Args:
-        job: whose steps they are.
-
-    """
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self._out = Path(job.out)
-        self._written = 0
-
-    def run(self, plan: StepPlan, step: Callable[[], Outcome]) -> Outcome | None:
-        """Do one step; return what it found, or None when it failed, which is written down like any result."""
-        wall, cpu = time.perf_counter(), _cpu()
-        found: Outcome | None = None
-        failure: Failure | None = None
-        try:
-            found = step()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever a third party's code raises, SystemExit included, is a result
-            failure = failure_of(error)
-        result = self._result(plan, found, failure, time.perf_counter() - wall, _cpu() - cpu)
-        try:
-            write_result(self._out, self._written, result, found.arrays if found else {})
-        except OSError as error:
-            os._exit(EXIT_DISK if error.errno in _DISK else 1)
-        self._written += 1
-        return found
-
-    def _result(self, plan: StepPlan, found: Outcome | None, failure: Failure | None, wall: float, cpu: float) -> StepResult:
-        trial = self.job.trial
-        fields: dict[str, Any] = dict(found.fields) if found else {}
-        return StepResult(
-            key=plan.key, kind=plan.kind, name=plan.name, candidate=trial.candidate.id, purpose=trial.purpose, fidelity=trial.fidelity,
-            rung=trial.rung, round=trial.round, data=self.job.data, inputs=plan.inputs, status="failed" if failure else "ok",
-            failure=failure, wall_seconds=wall, cpu_seconds=cpu, environment=self.job.environments.get(plan.key, ""),
-            created=datetime.now(UTC).isoformat(timespec="milliseconds"), **fields,
-        )  # fmt: skip
-
-
-def failure_of(error: BaseException) -> Failure:
-    """Turn whatever a step raised into a recorded reason."""
-    tail = "".join(traceback.format_exception(error))[-_TAIL:]
-    if isinstance(error, StepError):
-        return Failure(code=error.code if error.code in _CODES else "error", reason=str(error), tail=tail)  # type: ignore[arg-type]
-    if isinstance(error, MemoryError):
-        return Failure(code="memory", reason="an allocation was refused: not enough memory", tail=tail)
-    if isinstance(error, OSError) and error.errno in _DISK:
-        return Failure(code="disk", reason="the disk is full", tail=tail)
-    if isinstance(error, ModuleNotFoundError):
-        return Failure(code="unavailable", reason=f"module {error.name} is not installed", tail=tail)
-    text = str(error).strip().splitlines()
-    reason = str(error) if isinstance(error, BakeoffError) else f"{type(error).__name__}: {text[0] if text else 'no message'}"
-    return Failure(code="error", reason=reason[:500], tail=tail)
 
 
 def main(path: str) -> None:
@@ -104,11 +37,6 @@ def main(path: str) -> None:
         from bakeoff.evaluation.checking import check
 
         check(job, recorder)
-
-
-def _cpu() -> float:
-    used = os.times()
-    return used.user + used.system + used.children_user + used.children_system
 
 
 def _die_with_parent() -> None:

@@ -48,7 +48,8 @@ def unscaled(head: Head, mean: NDArray[np.float64], spread: NDArray[np.float64])
 def choose_strength(vectors: NDArray[np.float64], labels: NDArray[np.int64], seed: int) -> float:
     """Return the inverse regularisation with the best cross-validated log-loss on the training rows alone."""
     counts = np.bincount(labels)
-    if len(labels) < _ROWS_TO_CHOOSE or counts[counts > 0].min() < _FOLDS:
+    counts = counts[counts > 0]
+    if len(labels) < _ROWS_TO_CHOOSE or len(counts) < 2 or counts.min() < _FOLDS:
         return _DEFAULT_STRENGTH
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - heavy
     from sklearn.model_selection import StratifiedKFold, cross_val_score  # noqa: PLC0415

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -128,8 +129,9 @@ def _train_lightgbm(context: BuildContext, feeder: tabular.TableFeeder) -> dict[
         booster = lightgbm.train(params, train, _rounds(context, stops), valid_sets=valid, callbacks=[*early])
     rounds = booster.best_iteration or booster.current_iteration()
     model = booster.model_to_string(num_iteration=rounds)
-    (context.out / _LIGHTGBM).write_text(_without_parameters(model), encoding="utf-8", newline="\n")
-    return {"model": _LIGHTGBM, "rounds": int(rounds)}
+    body = _without_parameters(model).encode()
+    (context.out / _LIGHTGBM).write_bytes(body)
+    return {"model": _LIGHTGBM, "sha256": hashlib.sha256(body).hexdigest(), "rounds": int(rounds)}
 
 
 def _without_parameters(model: str) -> str:
@@ -168,8 +170,9 @@ def _train_xgboost(context: BuildContext, feeder: tabular.TableFeeder) -> dict[s
     booster = xgboost.train(params, dataset(context.train), _rounds(context, stops), verbose_eval=False, **early)
     rounds = booster.best_iteration + 1 if stops is not None else booster.num_boosted_rounds()
     booster = booster[:rounds]
-    (context.out / _XGBOOST).write_bytes(booster.save_raw(raw_format="ubj"))
-    return {"model": _XGBOOST, "rounds": int(rounds)}
+    body = bytes(booster.save_raw(raw_format="ubj"))
+    (context.out / _XGBOOST).write_bytes(body)
+    return {"model": _XGBOOST, "sha256": hashlib.sha256(body).hexdigest(), "rounds": int(rounds)}
 
 
 def _lightgbm() -> Variant:

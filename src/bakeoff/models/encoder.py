@@ -17,11 +17,12 @@ from bakeoff.schema.spec import Spec
 _SIMPLICITY = 6
 _MIN_ROWS = 100
 _MIN_STEPS = 60
+_PARAMS = {"min_steps": _MIN_STEPS, "head_start": True, "normalise": False}
 _SMALL = Strategy(
-    epochs=1, batch_size=16, learning_rate=2e-4, schedule="linear", warmup=0.1, freeze="embeddings",
+    epochs=1, batch_size=16, learning_rate=5e-5, schedule="linear", warmup=0.1, freeze="embeddings",
     precision="bf16", max_length=64,
 )  # fmt: skip
-_BASE = _SMALL.model_copy(update={"learning_rate": 5e-5, "max_length": 128})
+_BASE = _SMALL.model_copy(update={"learning_rate": 3e-5, "max_length": 128, "freeze": "none"})
 _SMALL_COST = CostPrior(build_fixed=10.0, build_per_1000=40.0, predict_fixed=4.0, predict_per_1000=18.0)
 _BASE_COST = CostPrior(build_fixed=15.0, build_per_1000=400.0, predict_fixed=5.0, predict_per_1000=150.0)
 
@@ -30,7 +31,7 @@ def _hub(name: str, hub: str, licence: str, language: tuple[str, ...], *, base: 
     short = hub.split("/")[-1]
     return Variant(
         name=name, hub=hub, licence=licence, languages=language, min_rows=_MIN_ROWS, simplicity=_SIMPLICITY,
-        label=Words(zh=f"微调 {short}", en=f"{short}, fine-tuned"), params={"min_steps": _MIN_STEPS},
+        label=Words(zh=f"微调 {short}", en=f"{short}, fine-tuned"), params=_PARAMS,
         strategy=_BASE if base else _SMALL, cost=_BASE_COST if base else _SMALL_COST,
     )  # fmt: skip
 
@@ -39,12 +40,12 @@ _LOCAL = (
     Variant(
         name="e5-small", weights="multilingual-e5-small", hub="intfloat/multilingual-e5-small", licence="MIT",
         label=Words(zh="微调多语言 E5-small 编码器", en="multilingual E5-small encoder, fine-tuned"), languages=("zh", "en"),
-        params={"min_steps": _MIN_STEPS}, strategy=_SMALL, min_rows=_MIN_ROWS, cost=_SMALL_COST, simplicity=_SIMPLICITY,
+        params=_PARAMS, strategy=_SMALL, min_rows=_MIN_ROWS, cost=_SMALL_COST, simplicity=_SIMPLICITY,
     ),
     Variant(
         name="minilm", weights="all-minilm-l6-v2", hub="sentence-transformers/all-MiniLM-L6-v2", licence="Apache-2.0",
         label=Words(zh="微调 MiniLM-L6 编码器", en="MiniLM-L6 encoder, fine-tuned"), languages=("en",),
-        params={"min_steps": _MIN_STEPS}, min_rows=_MIN_ROWS, simplicity=_SIMPLICITY,
+        params=_PARAMS, min_rows=_MIN_ROWS, simplicity=_SIMPLICITY,
         strategy=_SMALL.model_copy(update={"max_length": 128, "freeze": "none"}),
         cost=CostPrior(build_fixed=8.0, build_per_1000=45.0, predict_fixed=4.0, predict_per_1000=20.0),
     ),
@@ -63,7 +64,11 @@ _ON_HUBS = (
 
 
 class Encoder:
-    """Fine-tunes pretrained encoders. ``params.min_steps`` adds epochs when rows are so few that one teaches little."""
+    """Fine-tunes pretrained encoders.
+
+    ``params``: ``min_steps`` adds epochs when rows are so few that one teaches little; ``head_start`` fits the head on the
+    frozen encoder before everything is tuned together; ``pooling``, ``normalise`` and ``prefix`` overrule the encoder's own.
+    """
 
     traits = FamilyTraits(
         label=Words(zh="微调编码器", en="fine-tuned encoder"),

@@ -81,7 +81,11 @@ class PromptedModel:
         label=Words(zh="大模型提示", en="prompted language model"),
         tasks=("text-classification",),
         formats=("gguf-prompt", "openai-prompt"),
-        excuses={"dynamic_int8": "the GGUF weights are quantised already; a remote model cannot be compressed"},
+        excuses={
+            "dynamic_int8": "the GGUF weights are quantised already; a remote model cannot be compressed",
+            "export": "a prompt is run by the runtime it was made for",
+            "openai-prompt": "needs an endpoint; tests/runtimes/test_openai_api.py builds and runs it against a real server",
+        },
     )
 
     def variants(self, spec: Spec, profile: Profile) -> Sequence[Variant]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from bakeoff.data.personal import KINDS
 from bakeoff.report import numbers
 from bakeoff.report.words import has, same, text
 from bakeoff.schema.base import Words
@@ -15,6 +16,8 @@ STATUSES: Final = (
     "winner", "within_indifference", "dominated", "infeasible", "eliminated", "failed", "not_reached", "unavailable",
 )  # fmt: skip
 RISK_ORDER: Final = ("fail", "warn", "not_measured", "ok", "not_applicable")
+RULE: Final = "rule"
+"""Unit of a limit that is kept or broken and has no number: licences, rows that may not leave."""
 _LEVELS: Final = ("high", "medium", "low")
 
 
@@ -78,6 +81,11 @@ def metric_name(name: str) -> Words:
     return text(f"metric.{name}") if has(f"metric.{name}") else same(name)
 
 
+def personal(kind: str) -> Words:
+    """Return the words for a kind of personal data."""
+    return KINDS.get(kind) or same(kind)
+
+
 def ranked(decision: Decision) -> tuple[CandidateVerdict, ...]:
     """Return candidates as the leaderboard shows them: by fate, then P(best), then quality, then id."""
 
@@ -91,9 +99,11 @@ def ranked(decision: Decision) -> tuple[CandidateVerdict, ...]:
 
 
 def nearest(decision: Decision) -> str | None:
-    """Return the nearest miss of an infeasible study: the runner-up when one is named, else the likeliest to be feasible."""
+    """Return the nearest miss of an infeasible study: the one that was priced, else the runner-up, else the likeliest."""
     if decision.outcome != "infeasible" or not decision.candidates:
         return None
+    if decision.cost:
+        return decision.cost.candidate
     if decision.runner_up:
         return decision.runner_up
     return max(decision.candidates, key=lambda found: (found.p_feasible or 0.0, found.id)).id
@@ -153,12 +163,7 @@ def margin(found: ConstraintVerdict) -> Words:
         return text("margin.times", factor=numbers.times(value / found.limit))
     key = "margin.spare" if gap >= 0 else "margin.short"
     share = abs(gap)
-    return text(key, share=f"{share * 100:.1f} %" if share < 0.1 else f"{share * 100:,.0f} %")  # noqa: PLR2004
-
-
-def tightest(decision: Decision) -> ConstraintVerdict | None:
-    """Return the limit least sure to be met."""
-    return min(decision.constraints, key=lambda found: (found.p_meets if found.p_meets is not None else 1.0, found.name), default=None)
+    return text(key, share=f"{share * 100:.1f} %" if share < 0.1 else f"{share * 100:,.0f} %")
 
 
 def limit_of(decision: Decision, name: str) -> ConstraintVerdict | None:
@@ -174,7 +179,9 @@ def metric_of(found: ConstraintVerdict, quality: str) -> str:
 
 
 def limit_text(found: ConstraintVerdict, quality: str) -> str:
-    """Write a limit with its direction: ``≤ 50.0 ms``."""
+    """Write a limit with its direction: ``≤ 50 ms``; a rule that is kept or broken has none."""
+    if found.unit == RULE:
+        return ""
     sign = "≥" if found.direction == "min" else "≤"
     return f"{sign} {numbers.exact(found.limit, found.unit, metric_of(found, quality))}"
 
@@ -190,7 +197,15 @@ def score(decision: Decision) -> Shown | None:
 
 def _aliases(name: str, quality: str) -> frozenset[str]:
     dotted = name.replace("latency_", "latency.")
-    known = {name, dotted, f"requirements.{dotted}", f"{name}.max", f"{name}.min", f"requirements.{name}.max", f"requirements.{name}.min"}
+    known = {
+        name,
+        dotted,
+        f"requirements.{dotted}",
+        f"{name}.max",
+        f"{name}.min",
+        f"requirements.{name}.max",
+        f"requirements.{name}.min",
+    }
     if name == quality:
         known |= {"quality", "quality.floor", "requirements.quality.floor"}
     return frozenset(known)

@@ -33,15 +33,19 @@ def page(decision: Decision, language: Language) -> str:
 @cache
 def environment() -> Environment:
     """Return the template environment: everything is escaped, and a name that does not exist is an error."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - only when a page is made
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
-        loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     made.globals.update(
         t=_said, w=both, two=_two, say=facts.said, caveat=facts.caveat, metric_name=facts.metric_name, measurement=facts.measurement,
         margin=facts.margin, limit_text=facts.limit_text, quantity=numbers.quantity, chance=numbers.chance, count=numbers.count,
-        times=numbers.times, exact=numbers.exact, span=numbers.interval, gauge=bars.constraint, has=words.has,
+        times=numbers.times, exact=numbers.exact, span=numbers.interval, gauge=bars.constraint, personal=facts.personal,
     )  # fmt: skip
     return made
 
@@ -52,8 +56,9 @@ def _context(decision: Decision, language: Language) -> dict[str, Any]:
     name = decision.recommended.id if decision.recommended else None
     return {
         "decision": decision, "language": language, "style": Markup(style), "script": Markup(script),  # noqa: S704 - our own files
-        "policy": _policy(style, script), "chosen": facts.chosen(decision), "score": facts.score(decision),
-        "tightest": facts.tightest(decision), "open_risks": facts.open_risks(decision), "risks": facts.risks(decision),
+        "here": lambda key: words.text(key).said(language), "policy": _policy(style, script),
+        "chosen": facts.chosen(decision), "score": facts.score(decision),
+        "open_risks": facts.open_risks(decision), "risks": facts.risks(decision),
         "rows": rows_view(decision), "plot": pareto.plot(decision), "cost": cost_view(decision), "flips": flip_view(decision),
         "curves": curves.curves(decision.curves, decision.metric, name, floor.limit if floor else None), "data": data_view(decision),
         "runner_up": facts.find(decision, decision.runner_up), "label_of": lambda key: facts.label(decision, key),
@@ -70,9 +75,7 @@ def _policy(style: str, script: str) -> str:
     def digest(text: str) -> str:
         return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
-    return (
-        f"default-src 'none'; script-src 'sha256-{digest(script)}'; style-src 'sha256-{digest(style)}'; base-uri 'none'; form-action 'none'"
-    )
+    return f"default-src 'none'; script-src 'sha256-{digest(script)}'; style-src 'sha256-{digest(style)}'; base-uri 'none'; form-action 'none'"
 
 
 def _said(key: str, **given: str | Words | Markup) -> Markup:

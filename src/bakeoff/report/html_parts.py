@@ -81,12 +81,19 @@ def rows_view(decision: Decision) -> Rows:
     columns = tuple(name for name in (latency, "memory", "size") if name and name in present)
     floor = facts.limit_of(decision, decision.metric)
     axis = bars.quality_axis(people, decision.metric, floor.limit if floor else None)
-    lines = tuple(_row(rank, one, decision, columns, axis, floor.limit if floor else None) for rank, one in enumerate(people, 1))
+    lines = tuple(
+        _row(rank, one, decision, columns, axis, floor.limit if floor else None) for rank, one in enumerate(people, 1)
+    )
     return Rows(columns=columns, lines=lines)
 
 
-def _row(  # noqa: PLR0913 - the leaderboard's own pieces
-    rank: int, one: CandidateVerdict, decision: Decision, columns: tuple[str, ...], axis: Axis | None, floor: float | None
+def _row(
+    rank: int,
+    one: CandidateVerdict,
+    decision: Decision,
+    columns: tuple[str, ...],
+    axis: Axis | None,
+    floor: float | None,
 ) -> Row:
     shown = {name: facts.metric(name, metric, decision.confidence) for name, metric in one.metrics.items()}
     score = one.metrics.get(decision.metric)
@@ -122,7 +129,10 @@ def flip_view(decision: Decision) -> FlipView | None:
         return None
     near = facts.flips(decision)
     axis = bars.flip_axis([flip.factor for flip in near])
-    return FlipView(ticks=bars.flip_ticks(axis), lines=tuple((flip, bars.flip(flip.factor, axis), *flip_numbers(flip, decision)) for flip in near))
+    return FlipView(
+        ticks=bars.flip_ticks(axis),
+        lines=tuple((flip, bars.flip(flip.factor, axis), *flip_numbers(flip, decision)) for flip in near),
+    )
 
 
 def flip_numbers(flip: Flip, decision: Decision) -> tuple[str, str]:
@@ -134,12 +144,26 @@ def flip_numbers(flip: Flip, decision: Decision) -> tuple[str, str]:
 def data_view(decision: Decision) -> DataView:
     """Return the bars of the data profile."""
     found = decision.profile
-    gone = [("x-duplicates", found.exact_duplicates), ("x-conflicts", found.conflicting_rows), ("x-unusable", found.unusable_rows)]
+    gone = [
+        ("x-duplicates", found.exact_duplicates),
+        ("x-conflicts", found.conflicting_rows),
+        ("x-unusable", found.unusable_rows),
+    ]
     split = found.split
-    parts = [("x-train", split.train), ("x-calibrate", split.calibrate), ("x-select", split.select), ("x-confirm", split.confirm)]
+    parts = [
+        ("x-train", split.train),
+        ("x-calibrate", split.calibrate),
+        ("x-select", split.select),
+        ("x-confirm", split.confirm),
+    ]
     top = max(found.class_counts, default=0)
     classes = tuple(
-        (name, number, numbers.quantity(number / max(sum(found.class_counts), 1), "share"), bars.stack([("x-class", number)], top))
+        (
+            name,
+            number,
+            numbers.quantity(number / max(sum(found.class_counts), 1), "share"),
+            bars.stack([("x-class", number)], top),
+        )
         for name, number in zip(found.classes, found.class_counts, strict=False)
     )
     return DataView(

@@ -59,11 +59,15 @@ class _Record:
 
     def _head(self) -> str:
         found = self.decision
-        status = self._t("md.status_line", outcome=words.text(f"outcome.{found.outcome}"), study=plain(found.study), task=found.task)
+        status = self._t(
+            "md.status_line", outcome=words.text(f"outcome.{found.outcome}"), study=plain(found.study), task=found.task
+        )
         lines = [f"# {self._w(found.headline)}", f"**{self._t('md.status')}**: {status}", self._w(found.summary)]
         changed = found.provenance.overrides
         if changed:
-            lines.append(f"> {self._t('page.whatif')} " + ", ".join(code(f"{key}={value}") for key, value in changed.items()))
+            lines.append(
+                f"> {self._t('page.whatif')} " + ", ".join(code(f"{key}={value}") for key, value in changed.items())
+            )
         return "\n\n".join(lines)
 
     def _context(self) -> str:
@@ -76,7 +80,10 @@ class _Record:
         return "\n\n".join([f"## {self._t('md.context')}", line, *(["\n".join(advice)] if advice else [])])
 
     def _drivers(self) -> str:
-        lines = [f"- {self._w(one.label)}: {facts.limit_text(one, self.decision.metric)}" for one in self.decision.constraints]
+        limits = [
+            (self._w(one.label), facts.limit_text(one, self.decision.metric)) for one in self.decision.constraints
+        ]
+        lines = [f"- {label}: {limit}" if limit else f"- {label}" for label, limit in limits]
         return f"## {self._t('md.drivers')}\n\n" + ("\n".join(lines) or self._t("constraints.none"))
 
     def _options(self) -> str:
@@ -98,7 +105,11 @@ class _Record:
 
     def _verdict(self, shown: facts.Shown) -> str:
         number = self._number(shown)
-        return number if shown.verdict in {"not_required", "refused"} else f"{self._t(f'verdict.{shown.verdict}')} {number}"
+        return (
+            number
+            if shown.verdict in {"not_required", "refused"}
+            else f"{self._t(f'verdict.{shown.verdict}')} {number}"
+        )
 
     def _outcome(self) -> str:
         found, first = self.decision, facts.chosen(self.decision)
@@ -123,7 +134,12 @@ class _Record:
         return "\n\n".join([*lines, "\n".join(sure)])
 
     def _consequences(self) -> str:
-        lines = [f"## {self._t('md.consequences')}", f"### {self._t('md.costs')}", self._costs(), f"### {self._t('md.risks')}"]
+        lines = [
+            f"## {self._t('md.consequences')}",
+            f"### {self._t('md.costs')}",
+            self._costs(),
+            f"### {self._t('md.risks')}",
+        ]
         findings = facts.risks(self.decision)
         rows = [
             [
@@ -133,7 +149,16 @@ class _Record:
             ]
             for one in findings
         ]  # fmt: skip
-        heads = ["md.check", "table.verdict", "md.level", "md.likelihood", "md.observed", "risks.mitigation", "risks.residual", "md.standards"]
+        heads = [
+            "md.check",
+            "table.verdict",
+            "md.level",
+            "md.likelihood",
+            "md.observed",
+            "risks.mitigation",
+            "risks.residual",
+            "md.standards",
+        ]
         lines.append(self._table([self._t(key) for key in heads], rows) if rows else self._t("risks.none"))
         return "\n\n".join(lines)
 
@@ -150,9 +175,8 @@ class _Record:
             for line in cost.lines
         ]  # fmt: skip
         total = self._t("cost.horizon", months=f"{cost.horizon_months:g}", date=cost.book_date)
-        rows.append([
-            f"**{self._t('cost.total')}**", f"**{numbers.quantity(cost.total, unit)}**", numbers.interval(cost.low, cost.high, cost.total, unit), "", total,
-        ])  # fmt: skip
+        whole, span = numbers.quantity(cost.total, unit), numbers.interval(cost.low, cost.high, cost.total, unit)
+        rows.append([f"**{self._t('cost.total')}**", f"**{whole}**", span, "", total])
         heads = ("cost.line", "cost.amount", "cost.range", "table.source", "cost.basis")
         return self._table([self._t(key) for key in heads], rows)
 
@@ -160,10 +184,14 @@ class _Record:
         found = self.decision
         rows = []
         for one in found.constraints:
+            judged = [self._w(one.label), self._t(f"verdict.{one.verdict}")]
+            if one.unit == facts.RULE:
+                rows.append([*judged, "–", "–", "–", "–"])
+                continue
             shown = facts.metric(facts.metric_of(one, found.metric), one.metric, found.confidence)
             sure = numbers.chance(one.p_meets) if one.p_meets is not None else "–"
-            cells = [self._w(one.label), self._t(f"verdict.{one.verdict}"), self._number(shown), facts.limit_text(one, found.metric)]
-            rows.append([*cells, self._w(facts.margin(one)), sure])
+            limit, spare = facts.limit_text(one, found.metric), self._w(facts.margin(one))
+            rows.append([*judged, self._number(shown), limit, spare, sure])
         line = self._t("md.confirmation_line", looks=numbers.count(found.run.looks_at_confirm))
         heads = ["constraints.nav", "table.verdict", "table.value", "md.limit", "md.margin", "md.p_meets"]
         table = [self._table([self._t(key) for key in heads], rows)] if rows else []
@@ -182,17 +210,24 @@ class _Record:
         found = self.decision
         run, from_ = found.run, found.provenance
         lines = [f"## {self._t('md.more')}"]
-        missing = [f"- {self._w(one.label)}: {self._w(one.reason)}" + (f" {code(one.command)}" if one.command else "") for one in found.unavailable]
+        missing = [
+            f"- {self._w(one.label)}: {self._w(one.reason)}" + (f" {code(one.command)}" if one.command else "")
+            for one in found.unavailable
+        ]
         if missing:
             lines += [f"### {self._t('unavailable.title')}", "\n".join(missing)]
+        counted = {"trials": run.trials, "steps": run.steps, "failed": run.steps_failed, "looks": run.looks_at_confirm}
+        measured = [f"{self._t(f'run.{key}')} {numbers.count(number)}" for key, number in counted.items()]
+        keys = {"spec": from_.spec_key, "data": from_.data, "file": from_.file_sha256}
+        drawn = {"ledger": from_.ledger_rows, "seed": from_.seed, "draws": from_.draws}
         sources = [
             f"- {self._t('run.stop')} {self._w(run.stop_rule)}",
-            f"- {self._t('run.trials')}: {numbers.count(run.trials)} · {self._t('run.steps')}: {numbers.count(run.steps)}"
-            f" · {self._t('run.failed')}: {numbers.count(run.steps_failed)} · {self._t('run.wall')}: {numbers.quantity(run.wall_seconds, 's')}",
-            f"- Bakeoff {from_.bakeoff} · {self._t('provenance.spec')} {code(from_.spec_key)} · {self._t('provenance.data')} {code(from_.data)}",
-            f"- {self._t('provenance.file')} {code(from_.file_sha256)} · {self._t('provenance.ledger')} {numbers.count(from_.ledger_rows)}"
-            f" · {self._t('provenance.seed')} {from_.seed} · {self._t('provenance.draws')} {numbers.count(from_.draws)}",
+            "- " + " · ".join([*measured, f"{self._t('run.wall')} {numbers.quantity(run.wall_seconds, 's')}"]),
+            *(f"- {self._t(f'provenance.{key}')} {code(found)}" for key, found in keys.items()),
+            "- "
+            + " · ".join(f"{self._t(f'provenance.{key}')} {numbers.count(number)}" for key, number in drawn.items()),
         ]
-        sources += [f"- {plain(one.cpu)} · {self._t('provenance.cores', n=str(one.cores), threads=str(one.threads))} · Python {plain(one.python)}"
-                    for one in from_.environments]  # fmt: skip
+        for one in from_.environments:
+            cores = self._t("provenance.cores", n=str(one.cores), threads=str(one.threads))
+            sources.append(f"- {plain(one.cpu)} · {cores} · Python {plain(one.python)} · Bakeoff {from_.bakeoff}")
         return "\n\n".join([*lines, f"### {self._t('provenance.title')}", "\n".join(sources)])

@@ -8,9 +8,20 @@ from typing import Final
 
 QUALITY: Final = frozenset({"accuracy", "macro_f1", "balanced_accuracy", "f1", "roc_auc"})
 _FEW: Final = 3
-_TIME: Final = ((1e-3, "µs", 1e6), (1.0, "ms", 1e3), (120.0, "s", 1.0), (7200.0, "min", 1 / 60), (172_800.0, "h", 1 / 3600))
-_BYTES: Final = ((1e3, "B", 1.0), (1e6, "kB", 1e-3), (1e9, "MB", 1e-6), (1e12, "GB", 1e-9))
-_RATE: Final = ((1e-3, "/d", 86_400.0), (0.1, "/h", 3600.0))
+_TIME: Final = (
+    (1e-3, " µs", 1e6), (1.0, " ms", 1e3), (120.0, " s", 1.0), (7200.0, " min", 1 / 60), (172_800.0, " h", 1 / 3600),
+    (math.inf, " d", 1 / 86_400),
+)  # fmt: skip
+_BYTES: Final = (
+    (1e3, " B", 1.0),
+    (1e6, " kB", 1e-3),
+    (1e9, " MB", 1e-6),
+    (1e12, " GB", 1e-9),
+    (math.inf, " TB", 1e-12),
+)
+_RATE: Final = ((1e-3, "/d", 86_400.0), (0.1, "/h", 3600.0), (math.inf, "/s", 1.0))
+_STEPS: Final = {"s": _TIME, "B": _BYTES, "1/s": _RATE, "/s": _RATE}
+"""Per unit: below this many base units, multiply by that and write this suffix."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +44,16 @@ class Scale:
 
 def scale(value: float, unit: str, name: str = "") -> Scale:
     """Return how to write ``value`` of ``unit`` (base units of ``schema.units``); ``name`` tells quality metrics from shares."""
-    if name in QUALITY:
-        return Scale(1.0, 3)
-    if unit == "s":
-        return _stepped(value, _TIME, ("d", 1 / 86_400))
-    if unit == "B":
-        return _stepped(value, _BYTES, ("TB", 1e-12))
-    if unit in {"1/s", "/s"}:
-        return _stepped(value, _RATE, ("/s", 1.0), gap="")
-    if unit == "share":
-        return Scale(100.0, 1 if abs(value) >= 0.01 or value == 0 else 2, suffix=" %")
+    if name in QUALITY or unit in QUALITY:
+        return Scale(1.0, _FEW)
     if unit in {"rows", "requests"}:
         return Scale(1.0, 0)
-    if len(unit) == 3 and unit.isupper():  # noqa: PLR2004 - ISO 4217
-        return Scale(1.0, 0 if abs(value) >= 100 else _decimals(value), prefix=f"{unit} ")  # noqa: PLR2004 - whole units suffice
+    if unit in _STEPS:
+        return _stepped(value, _STEPS[unit])
+    if unit == "share":
+        return Scale(100.0, 1 if abs(value) >= 0.01 or value == 0 else 2, suffix=" %")
+    if len(unit) == 3 and unit.isupper():
+        return Scale(1.0, 0 if abs(value) >= 100 else _decimals(value), prefix=f"{unit} ")
     return Scale(1.0, _decimals(value), suffix=f" {unit}" if unit else "")
 
 
@@ -72,9 +79,9 @@ def interval(low: float, high: float, value: float, unit: str = "", name: str = 
 
 def chance(probability: float) -> str:
     """Write a probability in per cent, never as a certainty that was only sampled."""
-    if probability > 0.999:  # noqa: PLR2004 - two thousand draws do not prove more
+    if probability > 0.999:
         return "> 99.9 %"
-    return "< 0.1 %" if probability < 0.001 else f"{probability * 100:.1f} %"  # noqa: PLR2004
+    return "< 0.1 %" if probability < 0.001 else f"{probability * 100:.1f} %"
 
 
 def level(confidence: float) -> str:
@@ -91,14 +98,13 @@ def times(factor: float) -> str:
     """Write a ratio: 2.437 → ``2.4×``, 26.35 → ``26×``."""
     if not math.isfinite(factor):
         return "∞"
-    return f"{factor:.2f}×" if factor < 1.2 else f"{factor:.1f}×" if factor < 10 else f"{factor:,.0f}×"  # noqa: PLR2004
+    return f"{factor:.2f}×" if factor < 1.2 else f"{factor:.1f}×" if factor < 10 else f"{factor:,.0f}×"
 
 
-def _stepped(value: float, steps: tuple[tuple[float, str, float], ...], last: tuple[str, float], gap: str = " ") -> Scale:
-    unit, factor = next(((unit, factor) for limit, unit, factor in steps if abs(value) < limit and value), last)
-    if not value:
-        unit, factor = steps[0][1], steps[0][2]
-    return Scale(factor, _decimals(value * factor), suffix=f"{gap}{unit}")
+def _stepped(value: float, steps: tuple[tuple[float, str, float], ...]) -> Scale:
+    """Return the unit that leaves one to three digits before the point."""
+    _, suffix, factor = next((step for step in steps if abs(value) < step[0]), steps[-1])
+    return Scale(factor, _decimals(value * factor), suffix=suffix)
 
 
 def _decimals(value: float) -> int:

@@ -28,10 +28,10 @@ def render(decision: Decision, language: Language = "zh", format: Format = "html
     if format == "json":
         return decision.model_dump_json(indent=2)
     if format == "md":
-        from bakeoff.report.markdown import record  # noqa: PLC0415 - each form imports what it needs
+        from bakeoff.report.markdown import record
 
         return record(decision, language)
-    from bakeoff.report.html import page  # noqa: PLC0415 - Jinja is only needed for a page
+    from bakeoff.report.html import page
 
     return page(decision, language)
 

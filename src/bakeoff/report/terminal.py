@@ -46,7 +46,11 @@ def columns(line: str) -> int:
 
 def clean(line: str) -> str:
     """Return text without control characters, escape sequences or direction overrides; they have no place in a terminal."""
-    kept = (c for c in line.replace("\n", " ").replace("\t", " ") if unicodedata.category(c) not in {"Cc", "Cs", "Co"} and c not in _OVERRIDES)
+    kept = (
+        c
+        for c in line.replace("\n", " ").replace("\t", " ")
+        if unicodedata.category(c) not in {"Cc", "Cs", "Co"} and c not in _OVERRIDES
+    )
     return "".join(kept)
 
 
@@ -75,7 +79,9 @@ def _pieces(line: str) -> list[str]:
     found: list[str] = []
     for character in line:
         glued = found and (
-            character in _NEVER_FIRST or character == " " or (_wide(character) == 1 and _wide(found[-1][-1]) == 1 and found[-1][-1] != " ")
+            character in _NEVER_FIRST
+            or character == " "
+            or (_wide(character) == 1 and _wide(found[-1][-1]) == 1 and found[-1][-1] != " ")
         )
         if glued:
             found[-1] += character
@@ -93,7 +99,10 @@ def _wide(character: str) -> int:
 def _row(head: str, body: str, indent: int, width: int, *, markup: bool) -> list[str]:
     folded = fold(body, max(width - indent, 10))
     start = _paint(head, "dim", markup=markup) + " " * (indent - columns(head))
-    return [start + _escape(folded[0], markup=markup), *(" " * indent + _escape(line, markup=markup) for line in folded[1:])]
+    return [
+        start + _escape(folded[0], markup=markup),
+        *(" " * indent + _escape(line, markup=markup) for line in folded[1:]),
+    ]
 
 
 def _paint(line: str, style: str, *, markup: bool) -> str:
@@ -103,7 +112,7 @@ def _paint(line: str, style: str, *, markup: bool) -> str:
 def _escape(line: str, *, markup: bool) -> str:
     if not markup:
         return line
-    from rich.markup import escape  # noqa: PLC0415 - plain text needs no rich
+    from rich.markup import escape
 
     return escape(line)
 
@@ -122,30 +131,39 @@ def _chosen(decision: Decision) -> list[tuple[Words, Words]]:
         sure.append(text("term.p_feasible", p=numbers.chance(found.p_feasible)))
     if decision.regret is not None:
         unit = decision.regret_unit
-        sure.append(text("term.regret", amount=numbers.quantity(decision.regret, unit, "" if unit else decision.metric)))
+        sure.append(
+            text("term.regret", amount=numbers.quantity(decision.regret, unit, "" if unit else decision.metric))
+        )
     if decision.rows_to_separate:
         sure.append(text("term.rows", n=numbers.count(decision.rows_to_separate)))
     return [*rows, (text("term.sure"), joined(sure))] if sure else rows
 
 
 def _measured(decision: Decision) -> list[tuple[Words, Words]]:
-    rows = [(text("term.meets" if i == 0 else "term.blank"), _limit(found, decision)) for i, found in enumerate(decision.constraints)]
+    rows = [
+        (text("term.meets" if i == 0 else "term.blank"), _limit(found, decision))
+        for i, found in enumerate(decision.constraints)
+    ]
     if not rows and (score := facts.score(decision)):
         rows.append((facts.metric_name(score.name), facts.said(score)))
-    for found in decision.relaxations[:1] if decision.outcome == "infeasible" else ():
-        rows.append((text("term.relax"), found.text))
+    if decision.outcome == "infeasible":
+        rows += [(text("term.relax"), found.text) for found in decision.relaxations[:1]]
     if decision.cost:
         cost = decision.cost
         total = text(
             "term.cost_line", months=f"{cost.horizon_months:g}", total=numbers.quantity(cost.total, cost.currency),
             range=numbers.interval(cost.low, cost.high, cost.total, cost.currency),
         )  # fmt: skip
-        parts = [total] if cost.net is None else [total, text("term.net", amount=numbers.quantity(cost.net, cost.currency))]
+        parts = (
+            [total] if cost.net is None else [total, text("term.net", amount=numbers.quantity(cost.net, cost.currency))]
+        )
         rows.append((text("term.cost"), joined(parts)))
     return rows
 
 
 def _limit(found: ConstraintVerdict, decision: Decision) -> Words:
+    if found.unit == facts.RULE:
+        return Words(zh=f"{_SIGNS[found.verdict]} {found.label.zh}", en=f"{_SIGNS[found.verdict]} {found.label.en}")
     shown = facts.metric(facts.metric_of(found, decision.metric), found.metric, decision.confidence)
     number, limit, sign = facts.said(shown), facts.limit_text(found, decision.metric), _SIGNS[found.verdict]
     name = facts.metric_name(shown.name)
@@ -156,11 +174,19 @@ def _doubts(decision: Decision) -> list[tuple[Words, Words]]:
     rows = []
     worst = facts.open_risks(decision)[:2]
     if decision.risks:
-        said = [Words(zh=f"{one.title.zh}（{text(f'level.{one.level}').zh}）", en=f"{one.title.en} ({text(f'level.{one.level}').en})") for one in worst]
+        said = [
+            Words(
+                zh=f"{one.title.zh}（{text(f'level.{one.level}').zh}）",
+                en=f"{one.title.en} ({text(f'level.{one.level}').en})",
+            )
+            for one in worst
+        ]
         rows.append((text("term.risks"), joined(said) if said else text("term.no_risks")))
     near = facts.nearest_flip(decision)
     if near:
-        rows.append((text("term.flip"), joined([_clause(near.text), text("term.away", factor=numbers.times(near.factor))])))
+        rows.append(
+            (text("term.flip"), joined([_clause(near.text), text("term.away", factor=numbers.times(near.factor))]))
+        )
     elif decision.outcome != "infeasible":
         rows.append((text("term.flip"), text("term.no_flip")))
     return rows
@@ -177,7 +203,11 @@ def _others(decision: Decision) -> list[tuple[Words, Words]]:
     said = [_why(found.label, found.reason) for found in rest[:_REASONS]]
     left = Counter(found.status for found in rest[_REASONS:])
     if left:
-        fates = [Words(zh=f"{text(f'status.{s}').zh} {left[s]}", en=f"{left[s]} {text(f'status.{s}').en.lower()}") for s in facts.STATUSES if left[s]]
+        fates = [
+            Words(zh=f"{text(f'status.{s}').zh} {left[s]}", en=f"{left[s]} {text(f'status.{s}').en.lower()}")
+            for s in facts.STATUSES
+            if left[s]
+        ]
         said.append(text("term.more", fates=joined(fates, "、", ", ")))
     rows += [(text("term.others" if i == 0 else "term.blank"), words) for i, words in enumerate(said)]
     return rows

@@ -6,6 +6,7 @@ dictionary look-up each. The result is that of ``TfidfVectorizer`` and ``Logisti
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -137,6 +138,15 @@ class Scorecard(_Closing):
         return linked(scores, self._link)
 
 
+def _model_bytes(artifact: Artifact, directory: Path) -> bytes:
+    """Read a booster's file; both libraries end the process on a damaged one, so its hash is compared first."""
+    body = (directory / artifact.meta["model"]).read_bytes()
+    if hashlib.sha256(body).hexdigest() != artifact.meta["sha256"]:
+        what = "the model file is not as it was built"
+        raise StepError("error", what, where=str(directory / artifact.meta["model"]))
+    return body
+
+
 class LightGbm(_Closing):
     """A LightGBM booster read from its text format."""
 
@@ -145,7 +155,7 @@ class LightGbm(_Closing):
 
         self._feeder = tabular.TableFeeder(artifact.transform)
         # from a string: the library's own file reader does not take every path
-        self._booster = lightgbm.Booster(model_str=(directory / artifact.meta["model"]).read_text(encoding="utf-8"))
+        self._booster = lightgbm.Booster(model_str=_model_bytes(artifact, directory).decode("utf-8"))
         self._threads = threads
 
     def predict_proba(self, rows: Sequence[Row]) -> Floats:
@@ -163,7 +173,7 @@ class XgBoost(_Closing):
 
         self._feeder = tabular.TableFeeder(artifact.transform)
         self._booster = xgboost.Booster({"nthread": threads})
-        self._booster.load_model(bytearray((directory / artifact.meta["model"]).read_bytes()))
+        self._booster.load_model(bytearray(_model_bytes(artifact, directory)))
         self._rounds = (0, int(artifact.meta["rounds"]))
 
     def predict_proba(self, rows: Sequence[Row]) -> Floats:

@@ -64,7 +64,7 @@ class OpenAIRuntime:
     traits = RuntimeTraits(
         label=Words(zh="OpenAI 兼容接口", en="OpenAI-compatible endpoint"),
         loads=("openai-prompt",),
-        needs=Needs(modules=("httpx",), extra="llm"),
+        needs=Needs(modules=("httpx",), extra="remote"),
     )
 
     def load(self, artifact: Artifact, directory: Path, threads: int) -> EndpointPredictor:

@@ -18,7 +18,7 @@ from bakeoff.schema.publish import decision_schema, spec_schema
 from bakeoff.schema.spec import Spec
 from bakeoff.schema.yaml_tree import MAX_CHARS, Tree, dotted, read_tree, read_value
 
-__all__ = ["decision_schema", "load_spec", "parse_spec", "spec_paths", "spec_schema"]
+__all__ = ["decision_schema", "load_spec", "override", "parse_spec", "spec_paths", "spec_schema"]
 
 _EXAMPLES = {"name": "name: my-study", "task": "task: text-classification", "data": "data: {file: rows.csv, target: label}",
              "data.file": "file: rows.csv", "data.target": "target: label"}  # fmt: skip
@@ -42,9 +42,22 @@ def load_spec(path: str | Path, overrides: Mapping[str, str] | None = None) -> S
 
 def parse_spec(text: str, where: str = "specification", overrides: Mapping[str, str] | None = None) -> Spec:
     """Read a specification from YAML text; ``where`` names it in errors. See ``load_spec``."""
-    tree = read_tree(text, where)
+    return _checked(read_tree(text, where), overrides or {})
+
+
+def override(spec: Spec, overrides: Mapping[str, str]) -> Spec:
+    """Return a loaded specification with some settings changed, as ``load_spec`` would have read it.
+
+    Raises:
+        SpecError: an unknown path, a value that is not allowed, or a contradiction with the other settings.
+
+    """
+    return _checked(Tree(value=spec.model_dump(mode="json"), where=spec.name), overrides)
+
+
+def _checked(tree: Tree, overrides: Mapping[str, str]) -> Spec:
     problems = [*tree.problems]
-    for path, value in (overrides or {}).items():
+    for path, value in overrides.items():
         problems.extend(_override(tree, path, value))
     value = _as_written(tree.value, tree, (), Spec)
     try:
@@ -55,8 +68,21 @@ def parse_spec(text: str, where: str = "specification", overrides: Mapping[str, 
         for found in contradictions(spec):
             problems.append(BakeoffError(found.what, where=tree.place(found.path), got=found.got, allowed=found.allowed, try_=found.fix))
     if problems:
-        raise SpecError(sorted(problems, key=_line), where=where)
+        raise SpecError(sorted(problems, key=_line), where=tree.where)
     return spec
+
+
+def override(spec: Spec, overrides: Mapping[str, str]) -> Spec:
+    """Return ``spec`` with dotted fields changed as on the command line; checked like a file, with the same messages.
+
+    Raises:
+        SpecError: an unknown field or a value that does not fit; all of them are listed.
+
+    """
+    import yaml
+
+    text = yaml.safe_dump(spec.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
+    return parse_spec(text, "the study's specification", overrides)
 
 
 def _line(problem: BakeoffError) -> int:

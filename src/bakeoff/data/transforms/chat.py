@@ -22,6 +22,8 @@ TOP = 20
 _ANSWER_TOKENS = 16
 _BUSY = {408, 409, 425, 429}
 _SERVER_ERROR = 500
+_BAD_REQUEST = 400
+_NOT_SUCCESS = 300
 _LONGEST_WAIT = 20.0
 _FLOOR = 1e-4
 _SURE = 0.95
@@ -29,6 +31,15 @@ _TRUSTED_MASS = 0.05
 _UNREADABLE_SHARE = 0.2
 _UNREADABLE_ROWS = 10
 _EXCERPT = 160
+
+
+@dataclass(frozen=True)
+class _Again:
+    """Why a request is worth sending again, and how long to wait first."""
+
+    reason: str
+    code: str = "error"
+    wait: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class ChatClient:
             import httpx  # noqa: PLC0415 - optional
         except ImportError as error:
             what = "an endpoint needs httpx"
-            raise StepError("unavailable", what, try_="pip install 'bakeoff[llm]'") from error
+            raise StepError("unavailable", what, try_="pip install 'bakeoff[remote]'") from error
         headers = {}
         if api_key_env:
             key = os.environ.get(api_key_env)
@@ -87,26 +98,30 @@ class ChatClient:
             StepError: 'unavailable' (key refused, no such model or path), 'timeout', or 'error', each with the reason.
 
         """
-        reason, code = "", "error"
+        failed = _Again("nothing was tried")
         for attempt in range(self._attempts):
             if attempt:
-                with self._lock:
-                    self.retries += 1
-            try:
-                response = self._http.post(self._url, json=self._body(messages))
-            except self._timed_out:
-                reason, code = "no answer within the time limit", "timeout"
-            except self._errors as error:
-                reason, code = f"connection failed ({type(error).__name__})", "unavailable"
-            else:
-                reply = self._read(response)
-                if isinstance(reply, Reply):
-                    return reply
-                reason, code = reply
-            if attempt + 1 < self._attempts:
-                self._wait(self._pause(attempt, reason))
-        what = f"endpoint: {reason}, {self._attempts} attempts"
-        raise StepError(code, what, where=self._url)
+                self._pause(attempt, failed)
+            found = self._attempt(messages)
+            if isinstance(found, Reply):
+                return found
+            failed = found
+        what = f"endpoint: {failed.reason} ({self._attempts} attempts)"
+        raise StepError(failed.code, what, where=self._url)
+
+    def _pause(self, attempt: int, failed: _Again) -> None:
+        with self._lock:
+            self.retries += 1
+        self._wait(min(_LONGEST_WAIT, 0.25 * 2**attempt if failed.wait is None else failed.wait))
+
+    def _attempt(self, messages: Sequence[Mapping[str, str]]) -> Reply | _Again:
+        try:
+            response = self._http.post(self._url, json=self._body(messages))
+        except self._timed_out:
+            return _Again("no answer within the time limit", "timeout")
+        except self._errors as error:
+            return _Again(f"connection failed ({type(error).__name__})", "unavailable")
+        return self._read(response)
 
     def _body(self, messages: Sequence[Mapping[str, str]]) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -116,8 +131,8 @@ class ChatClient:
             body |= {"logprobs": True, "top_logprobs": TOP}
         return body
 
-    def _read(self, response: Any) -> Reply | tuple[str, str]:  # noqa: ANN401 - httpx.Response, imported late
-        """Return the reply, or (reason, code) when it is worth trying again.
+    def _read(self, response: Any) -> Reply | _Again:  # noqa: ANN401 - httpx.Response, imported late
+        """Return the reply, or why to try again.
 
         Raises:
             StepError: trying again would not help.
@@ -125,27 +140,18 @@ class ChatClient:
         """
         status = int(response.status_code)
         if status in _BUSY or status >= _SERVER_ERROR:
-            self._asked_to_wait = _seconds(response.headers.get("retry-after"))
-            return f"HTTP {status}", "error"
-        if status == 400 and self.asks_probabilities and "logprob" in response.text.lower():  # noqa: PLR2004 - bad request
+            return _Again(f"HTTP {status}", wait=_seconds(response.headers.get("retry-after")))
+        if status == _BAD_REQUEST and self.asks_probabilities and "logprob" in response.text.lower():
             self.asks_probabilities = False
-            return "it refuses log-probabilities", "error"
-        if status >= 300:  # noqa: PLR2004 - neither success nor worth repeating
+            return _Again("it refuses log-probabilities", wait=0.0)
+        if status >= _NOT_SUCCESS:
             refused = {401: "the key is refused", 403: "the key may not do this", 404: "no such model or path"}
             what = f"endpoint: HTTP {status}, {refused.get(status, _excerpt(response.text))}"
             raise StepError("unavailable" if status in refused else "error", what, where=self._url)
         try:
             return self._count(response.json())
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            return f"the answer is not an OpenAI chat completion: {_excerpt(response.text)}", "error"
-
-    _asked_to_wait: float = 0.0
-
-    def _pause(self, attempt: int, reason: str) -> float:
-        asked, self._asked_to_wait = self._asked_to_wait, 0.0
-        if reason == "it refuses log-probabilities":
-            return 0.0
-        return min(_LONGEST_WAIT, max(asked, 0.5 * 2**attempt))
+            return _Again(f"the answer is not an OpenAI chat completion: {_excerpt(response.text)}")
 
     def _count(self, answer: Mapping[str, Any]) -> Reply:
         choice = answer["choices"][0]
@@ -172,12 +178,13 @@ def client_of(meta: Mapping[str, Any], **options: Any) -> ChatClient:  # noqa: A
     return ChatClient(str(meta["url"]), str(meta["model"]), api_key_env=meta.get("api_key_env"), **options)
 
 
-def _seconds(header: str | None) -> float:
+def _seconds(header: str | None) -> float | None:
+    """Read ``Retry-After`` in seconds; the other form, a date, is rare, and the usual back-off does for it."""
     try:
-        seconds = float(header or 0)
-    except ValueError:  # the other form, a date, is rare; back-off does
-        return 0.0
-    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
+        seconds = float(header or "")
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < math.inf else None
 
 
 def _excerpt(text: str) -> str:

@@ -48,7 +48,7 @@ class Llama:
         except ImportError as error:
             what = "a local language model needs xllamacpp"
             raise StepError("unavailable", what, try_="pip install 'bakeoff[llm]'") from error
-        if not model.is_file() or model.open("rb").read(4) != b"GGUF":
+        if not _is_gguf(model):
             what = "this is not a GGUF file"
             raise StepError("error", what, where=model.name)
         self._key = secrets.token_hex(16)
@@ -163,6 +163,14 @@ class Llama:
         """Stop the engine and release its memory."""
         self._http.close()
         del self._server
+
+
+def _is_gguf(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"GGUF"
+    except OSError:
+        return False
 
 
 class PromptScorer:

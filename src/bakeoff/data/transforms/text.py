@@ -206,7 +206,12 @@ class TokenFeeder:
         self._transform = {"lowercase": False, "normalise": None, **transform}
         self._special = bool(transform.get("special_tokens", True))
         self._prefix = str(transform.get("prefix") or "")
-        self._tokenizer = Tokenizer.from_file(str(directory / transform.get("tokenizer", "tokenizer.json")))
+        path = directory / transform.get("tokenizer", "tokenizer.json")
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exceptions
+            what = f"the tokenizer cannot be read: {error}"
+            raise StepError("error", what, where=str(path)) from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(int(transform["max_length"]))
         self._pad = int(transform.get("pad_id") or 0)

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from bakeoff.report.charts.scale import Axis
 from bakeoff.report.charts.svg import percent, stretched, tag
+from bakeoff.report.facts import RULE
 from bakeoff.schema.decision import CandidateVerdict, ConstraintVerdict
 
 _REACH: Final = 0.2
@@ -22,7 +23,9 @@ def interval(value: float, low: float | None, high: float | None, axis: Axis, li
         parts += [tag("line", x1=percent(axis.at(low)), x2=percent(axis.at(high)), y1="50%", y2="50%", class_="span")]
     if limit is not None and axis.holds(limit):
         parts += [tag("line", x1=percent(axis.at(limit)), x2=percent(axis.at(limit)), y1="0", y2="100%", class_="tick")]
-    parts += [tag("circle", cx=percent(axis.at(value)), cy="50%", r=4, class_="dot" if axis.holds(value) else "dot off")]
+    parts += [
+        tag("circle", cx=percent(axis.at(value)), cy="50%", r=4, class_="dot" if axis.holds(value) else "dot off")
+    ]
     return tag("svg", *parts, class_="glyph", aria_hidden="true")
 
 
@@ -39,10 +42,10 @@ def quality_axis(people: Sequence[CandidateVerdict], metric: str, limit: float |
 def constraint(found: ConstraintVerdict) -> Markup:
     """Return how a value stands to its limit; the forbidden side is hatched."""
     value = found.metric.value
-    if value is None:
+    if value is None or found.unit == RULE:
         return Markup("")
     ends = [end for end in (value, found.metric.low, found.metric.high, found.limit) if end is not None]
-    close = min(ends) > 0.6 * max(ends)  # noqa: PLR2004 - near the limit: zoom in; far from it: show the whole range
+    close = min(ends) > 0.6 * max(ends)
     pad = (max(ends) - min(ends)) * 0.35 or abs(found.limit) * 0.1 or 1.0
     axis = Axis(min(ends) - pad, max(ends) + pad) if close else Axis(0.0, max(ends) * 1.2)
     at = axis.at(found.limit)
@@ -50,7 +53,16 @@ def constraint(found: ConstraintVerdict) -> Markup:
     parts = [tag("rect", x=percent(start), width=percent(width), y="0", height="100%", class_="beyond")]
     parts += [tag("line", x1=percent(at), x2=percent(at), y1="0", y2="100%", class_="limit")]
     if found.metric.low is not None and found.metric.high is not None:
-        parts += [tag("line", x1=percent(axis.at(found.metric.low)), x2=percent(axis.at(found.metric.high)), y1="50%", y2="50%", class_="span")]
+        parts += [
+            tag(
+                "line",
+                x1=percent(axis.at(found.metric.low)),
+                x2=percent(axis.at(found.metric.high)),
+                y1="50%",
+                y2="50%",
+                class_="span",
+            )
+        ]
     parts += [tag("circle", cx=percent(axis.at(value)), cy="50%", r=5, class_="dot")]
     return tag("svg", *parts, class_=f"gauge v-{found.verdict}", aria_hidden="true")
 
@@ -83,7 +95,10 @@ def flip_axis(factors: Sequence[float]) -> Axis:
 def flip(factor: float, axis: Axis) -> Markup:
     """Return how far away a flip is; the shorter the bar, the nearer."""
     end = axis.at(factor) if math.isfinite(factor) else 100.0
-    parts = [tag("line", x1=percent(axis.at(mark)), x2=percent(axis.at(mark)), y1="0", y2="100%", class_="grid") for mark in axis.ticks()]
+    parts = [
+        tag("line", x1=percent(axis.at(mark)), x2=percent(axis.at(mark)), y1="0", y2="100%", class_="grid")
+        for mark in axis.ticks()
+    ]
     parts += [tag("line", x1="0", x2=percent(end), y1="50%", y2="50%", class_="span")]
     parts += [tag("circle", cx=percent(end), cy="50%", r=5, class_="dot")]
     return tag("svg", *parts, class_="flipbar", aria_hidden="true")
@@ -91,5 +106,7 @@ def flip(factor: float, axis: Axis) -> Markup:
 
 def flip_ticks(axis: Axis) -> Markup:
     """Return the numbers above the flip bars."""
-    parts = [tag("text", f"{mark:g}×", x=percent(axis.at(mark)), y="80%", text_anchor="middle") for mark in axis.ticks()]
+    parts = [
+        tag("text", f"{mark:g}×", x=percent(axis.at(mark)), y="80%", text_anchor="middle") for mark in axis.ticks()
+    ]
     return tag("svg", *parts, class_="flipticks", aria_hidden="true")

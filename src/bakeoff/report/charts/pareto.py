@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, Literal
 
 from markupsafe import Markup
@@ -54,17 +55,22 @@ class Plot:
 def plot(decision: Decision) -> Plot | None:
     """Return the plot, or None when fewer than two axes have numbers."""
     axes = _axes(decision)
-    if len(axes) < 2:  # noqa: PLR2004
+    if len(axes) < 2:
         return None
     named = {axis.name: axis for axis in axes}
     y = decision.metric if decision.metric in named else axes[0].name
     x = next(name for name in (axis.name for axis in axes) if name != y)
     people = facts.ranked(decision)
     fronts = {f"{a.name}|{b.name}": _front(a, b, people) for a in axes for b in axes if a is not b}
-    spots = {found.id: {axis.name: _short(axis.spots[found.id]) for axis in axes if found.id in axis.spots} for found in people}
+    spots = {
+        found.id: {axis.name: _short(axis.spots[found.id]) for axis in axes if found.id in axis.spots}
+        for found in people
+    }
     stores = tuple(group(make(axis, slot) for axis in axes for slot in _SLOTS) for make in (_grid, _limit))
     drawing = _draw(named[x], named[y], people, fronts[f"{x}|{y}"])
-    return Plot(axes=axes, x=x, y=y, drawing=drawing, grids=stores[0], limits=stores[1], data={"spots": spots, "fronts": fronts})
+    return Plot(
+        axes=axes, x=x, y=y, drawing=drawing, grids=stores[0], limits=stores[1], data={"spots": spots, "fronts": fronts}
+    )
 
 
 def _axes(decision: Decision) -> tuple[PlotAxis, ...]:
@@ -88,7 +94,12 @@ def _axis(decision: Decision, name: str, better: Better) -> PlotAxis | None:
     axis = Axis.around([*seen, limit.limit] if limit else seen)
     unit = next(iter(values.values())).unit
     spots = {
-        key: (axis.at(found.ends[0]), axis.at(found.ends[1]), axis.at(found.ends[2]), found.soft or not axis.holds(found.ends[0]))
+        key: (
+            axis.at(found.ends[0]),
+            axis.at(found.ends[1]),
+            axis.at(found.ends[2]),
+            found.soft or not axis.holds(found.ends[0]),
+        )
         for key, found in values.items()
     }
     return PlotAxis(
@@ -123,7 +134,11 @@ def _short(spot: Spot) -> Spot:
 
 def _front(x: PlotAxis, y: PlotAxis, people: Sequence[CandidateVerdict]) -> list[tuple[float, float]]:
     """Return the corners of the frontier of feasible candidates, in per cent, from the better end of x on."""
-    here = [(x.spots[c.id][0], y.spots[c.id][0]) for c in people if c.status in FEASIBLE and c.id in x.spots and c.id in y.spots]
+    here = [
+        (x.spots[c.id][0], y.spots[c.id][0])
+        for c in people
+        if c.status in FEASIBLE and c.id in x.spots and c.id in y.spots
+    ]
     right, up = (1 if x.better == "high" else -1), (1 if y.better == "high" else -1)
     corners: list[tuple[float, float]] = []
     for px, py in sorted(here, key=lambda spot: (-right * spot[0], -up * spot[1])):
@@ -135,7 +150,7 @@ def _front(x: PlotAxis, y: PlotAxis, people: Sequence[CandidateVerdict]) -> list
 def stairs(corners: Sequence[tuple[float, float]]) -> str:
     """Return the path of the frontier in a layer of 100 × 100 units."""
     steps = [f"M{corners[0][0]:.2f} {100 - corners[0][1]:.2f}"] if corners else []
-    for (_, before), (px, py) in zip(corners, corners[1:], strict=False):
+    for (_, before), (px, py) in pairwise(corners):
         steps.append(f"L{px:.2f} {100 - before:.2f}L{px:.2f} {100 - py:.2f}")
     return "".join(steps)
 
@@ -158,10 +173,16 @@ def _grid(axis: PlotAxis, slot: Slot) -> Markup:
     for position, mark in axis.marks:
         if slot == "x":
             at = percent(position)
-            parts += [tag("line", x1=at, x2=at, y1="0", y2="100%"), tag("text", mark, x=at, y="100%", dy=20, class_="x")]
+            parts += [
+                tag("line", x1=at, x2=at, y1="0", y2="100%"),
+                tag("text", mark, x=at, y="100%", dy=20, class_="x"),
+            ]
         else:
             at = percent(100 - position)
-            parts += [tag("line", y1=at, y2=at, x1="0", x2="100%"), tag("text", mark, x="0", y=at, dx=-8, dy=4, class_="y")]
+            parts += [
+                tag("line", y1=at, y2=at, x1="0", x2="100%"),
+                tag("text", mark, x="0", y=at, dx=-8, dy=4, class_="y"),
+            ]
     return tag("g", group(parts), data_axes=f"{slot}:{axis.name}")
 
 
@@ -171,7 +192,7 @@ def _limit(axis: PlotAxis, slot: Slot) -> Markup:
         return Markup("")
     words_ = words.text("plot.limit", limit=axis.limit_text)
     if slot == "x":
-        at, side = percent(axis.limit), "end" if axis.limit > 50 else "start"  # noqa: PLR2004 - the half with more room
+        at, side = percent(axis.limit), "end" if axis.limit > 50 else "start"
         start, width = (axis.limit, 100 - axis.limit) if axis.better == "low" else (0.0, axis.limit)
         parts = [tag("rect", x=percent(start), y="0", width=percent(width), height="100%", class_="beyond")]
         parts += [tag("line", x1=at, x2=at, y1="0", y2="100%", class_="limit")]
@@ -192,7 +213,10 @@ def _point(rank: int, found: CandidateVerdict, x: PlotAxis, y: PlotAxis) -> Mark
     px, xl, xh, x_off = here or (0.0, 0.0, 0.0, False)
     py, yl, yh, y_off = there or (0.0, 0.0, 0.0, False)
     kind = " off" if x_off or y_off else ""
-    mark = [tag("circle", r=17 if numbered else 12, class_="reach"), tag("circle", r=10 if numbered else 4.5, class_="dot")]
+    mark = [
+        tag("circle", r=17 if numbered else 12, class_="reach"),
+        tag("circle", r=10 if numbered else 4.5, class_="dot"),
+    ]
     mark += [tag("text", str(rank), dy=3.8)] if numbered else []
     parts = [
         tag("line", x1=percent(xl), x2=percent(xh), y1=percent(100 - py), y2=percent(100 - py), class_="ex"),

@@ -70,4 +70,3 @@ class Axis:
             if len(found) <= _MOST:
                 return found
         return found[:: math.ceil(len(found) / _MOST)]
-

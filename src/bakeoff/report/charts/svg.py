@@ -14,7 +14,9 @@ Value = str | float | None
 def tag(name: str, *children: str | Markup, **attributes: Value) -> Markup:
     """Return an element; ``class_`` becomes ``class``, ``stroke_width`` becomes ``stroke-width``, None leaves an attribute out."""
     written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"' for key, value in attributes.items() if value is not None
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
+        for key, value in attributes.items()
+        if value is not None
     )
     inner = group(children)
     return Markup(f"<{name}{written}>{inner}</{name}>") if children else Markup(f"<{name}{written}/>")  # noqa: S704 - escaped above
@@ -46,7 +48,9 @@ def percent(position: float) -> str:
 
 def stretched(*children: Markup, class_: str | None = None) -> Markup:
     """Return a layer of 100 × 100 units that stretches with its parent; strokes inside must not scale."""
-    return tag("svg", *children, viewBox="0 0 100 100", preserveAspectRatio="none", width="100%", height="100%", class_=class_)
+    return tag(
+        "svg", *children, viewBox="0 0 100 100", preserveAspectRatio="none", width="100%", height="100%", class_=class_
+    )
 
 
 def _plain(value: str | float) -> str:

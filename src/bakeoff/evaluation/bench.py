@@ -1,0 +1,377 @@
+"""The work bench of a run: turns steps into jobs, takes results into the ledger as they come, keeps artefacts in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from bakeoff import assets
+from bakeoff.data.frozen import Frozen, save_frozen
+from bakeoff.evaluation.environment import host, with_packages
+from bakeoff.evaluation.job import Job, MemberRef, StepPlan, read_results
+from bakeoff.evaluation.process import Limits, run_worker
+from bakeoff.evaluation.steps import Facts, make_steps, member_trial
+from bakeoff.evaluation.timing import Protocol
+from bakeoff.schema.base import content_key
+from bakeoff.schema.errors import StepError, StudyError, UserError
+from bakeoff.schema.spec import Spec
+from bakeoff.schema.trial import Failure, StepResult, Trial
+from bakeoff.schema.units import say_bytes
+from bakeoff.store.archive import Archive
+from bakeoff.store.artifacts import ArtifactStore
+from bakeoff.store.evidence import Evidence
+
+Tell = Callable[[str, StepResult | None], None]
+ARTIFACTS, WORK = "artifacts", "work"
+_AGAIN = frozenset({"timeout", "interrupted", "disk", "unavailable"})
+"""Failures that another run may not meet: such a step is done again, once a run."""
+_LARGE = 32 * 2**20
+_OUTSIDE_TRIES = 2
+
+
+class Bench:
+    """One run's working place in the study folder.
+
+    Args:
+        archive: the study, open for writing.
+        frozen: its data.
+        spec: the specification.
+        workers: makers side by side; they share the cores.
+
+    """
+
+    def __init__(self, archive: Archive, frozen: Frozen, spec: Spec, workers: int) -> None:
+        self._archive, self._ledger, self._frozen, self._spec = archive, archive.ledger, frozen, spec
+        self.artifacts = ArtifactStore(archive.directory / ARTIFACTS)
+        self._work = archive.directory / WORK
+        self._own = self._work / str(os.getpid())
+        self._numbers = count()
+        self._failed_now: set[str] = set()
+        self._making_threads = max(1, host(spec.measuring.threads).cores // workers)
+        self._deadline: float | None = None
+        self._facts: Facts | None = None
+        self.stop = threading.Event()
+
+    # ------------------------------------------------------------------------------------------------ keeping order
+
+    def clear(self) -> None:
+        """Remove what dead runs left."""
+        self.artifacts.sweep()
+        for path in self._work.glob("*") if self._work.is_dir() else ():
+            shutil.rmtree(path, ignore_errors=True)  # this run holds the study's lock: nobody else is at work here
+
+    def close(self) -> None:
+        """Remove this run's working files."""
+        shutil.rmtree(self._own, ignore_errors=True)
+
+    def begin(self, deadline: float | None) -> None:
+        """Start a batch of trials; candidates may have been added since the last one."""
+        self._deadline, self._facts = deadline, None
+
+    @property
+    def over(self) -> bool:
+        """Whether the time of the whole run is over."""
+        return self.stop.is_set() or (self._deadline is not None and time.monotonic() > self._deadline)
+
+    def facts(self) -> Facts:
+        """Return what steps depend on besides trial and specification."""
+        if self._facts is None:
+            frozen = self._frozen
+            self._facts = Facts(
+                data=frozen.fingerprint, classes=frozen.classes, inputs=frozen.inputs, language=frozen.language,
+                calibrate=len(frozen.indices("calibrate")), candidates={c.id: c for c in self._archive.evidence().candidates},
+            )  # fmt: skip
+        return self._facts
+
+    def prune(self) -> None:
+        """Delete large artefacts nothing will use again: of probes, of other seeds, of smaller fractions of the same arm."""
+        rows = [row.result for row in self._ledger.evidence(data=self._frozen.fingerprint)]
+        large = [row for row in rows if row.artifact is not None and row.artifact.size > _LARGE and self.artifacts.has(row.key)]
+        for row in large:
+            newer = any(
+                _arm(other) == _arm(row) and other.name == row.name and other.fidelity.fraction > row.fidelity.fraction
+                for other in large if not other.fidelity.probe
+            )  # fmt: skip
+            if row.fidelity.probe or row.fidelity.seed != self._spec.seed or newer:
+                self.artifacts.remove(row.key)
+
+    # ------------------------------------------------------------------------------------------------------ the ledger
+
+    def has(self, plan: StepPlan) -> bool:
+        """Whether the artefact of a making step is there."""
+        return self.artifacts.has(plan.key)
+
+    def known(self, plan: StepPlan, trial: Trial) -> StepResult | None:
+        """Return the row of a step when it need not be done; a row found for another trial is noted for this one as well."""
+        found = self._ledger.get(plan.key)
+        if found is None or self._to_do_again(found.result):
+            return None
+        if _labelled(found.result, trial) or (plan.site == "make" and found.result.status == "ok"):
+            return found.result
+        key = content_key("same", plan.key, trial.candidate.id, trial.fidelity, trial.round if plan.kind == "time" else None)
+        noted = self._ledger.get(key)
+        return noted.result if noted is not None else self._note(key, found, trial)
+
+    def _note(self, key: str, found: Evidence, trial: Trial) -> StepResult:
+        result = found.result.model_copy(
+            update={
+                "key": key, "candidate": trial.candidate.id, "purpose": trial.purpose, "fidelity": trial.fidelity, "rung": trial.rung,
+                "round": trial.round, "wall_seconds": 0.0, "cpu_seconds": 0.0, "created": _now(),
+            }
+        )  # fmt: skip
+        self._append(result, found)
+        return result
+
+    def _to_do_again(self, result: StepResult) -> bool:
+        failure = result.failure
+        if failure is None or result.key in self._failed_now:
+            return False
+        if failure.code == "memory":
+            return say_bytes(self._spec.budget.step_memory) not in failure.reason
+        return failure.code in _AGAIN
+
+    def refused(self, trial: Trial, failure: Failure) -> StepResult:
+        """Record a trial that has no steps."""
+        key = content_key("refused", trial.candidate.id, trial.fidelity, failure.reason)
+        return self.failed(trial, StepPlan(key=key, kind="build", name="build"), failure)
+
+    def failed(self, trial: Trial, plan: StepPlan, failure: Failure) -> StepResult:
+        """Record that a step failed for a reason its own process could not write down."""
+        result = StepResult(
+            key=plan.key, kind=plan.kind, name=plan.name, candidate=trial.candidate.id, purpose=trial.purpose, fidelity=trial.fidelity,
+            rung=trial.rung, round=trial.round, data=self._frozen.fingerprint, inputs=plan.inputs, status="failed", failure=failure,
+            created=_now(),
+        )  # fmt: skip
+        self._append(result, None)
+        return result
+
+    def _append(self, result: StepResult, found: Evidence | None) -> None:
+        if result.failure is not None:
+            self._failed_now.add(result.key)
+        try:
+            self._ledger.append(result, dict(found.arrays) if found is not None else {})
+        except StepError as error:
+            raise self._full() from error
+
+    def _full(self) -> StudyError:
+        what = "the disk is full"
+        where, hint = str(self._archive.directory), "free some space and run again: everything measured so far is kept"
+        return StudyError(what, where=where, try_=hint)
+
+    # ------------------------------------------------------------------------------------------------------------ jobs
+
+    def make(self, trial: Trial, plans: Sequence[StepPlan], have: int, tell: Tell) -> Failure | None:
+        """Do the making steps after number ``have`` in one worker."""
+        weights = self._weights(trial)
+        if isinstance(weights, Failure):
+            tell(plans[have + 1].name, self.failed(trial, plans[have + 1], weights))
+            return weights
+        with self._folder() as folder:
+            build = self._ledger.get(plans[0].key) if have >= 0 else None
+            job = self._job("make", trial, plans[have + 1 :], folder, self._making_threads).model_copy(
+                update={
+                    "weights": str(weights) if weights else None,
+                    "arrays": _save(folder / "build.npz", build),
+                    "members": tuple(self._member(trial, name, folder) for name in trial.candidate.members),
+                }
+            )
+            return self._carry_out(job, folder, tell)
+
+    def measure(self, trial: Trial, plans: Sequence[StepPlan], tell: Tell) -> Failure | None:
+        """Do the measuring steps in one worker of their own."""
+        with self._folder() as folder:
+            rows = self._write_rows(trial, plans, folder / "rows.jsonl")
+            job = self._job("measure", trial, plans, folder, self._spec.measuring.threads)
+            return self._carry_out(job.model_copy(update={"rows": str(rows)}), folder, tell)
+
+    def check(self, trial: Trial, plans: Sequence[StepPlan], artifact: str, tell: Tell) -> Failure | None:
+        """Do risk checks; when one takes the process down, the others go on in a new one."""
+        place = {"artifact": str(self.artifacts.path(artifact))}
+        left = [plan.model_copy(update={"detail": {**plan.detail, **place}}) for plan in plans]
+        first: Failure | None = None
+        while left and not self.over:
+            with self._folder() as folder:
+                update = {"arrays": _save(folder / "confirm.npz", self._prediction(trial)), "seed_scores": self._seed_scores(trial)}
+                job = self._job("risk", trial, left, folder, self._spec.measuring.threads).model_copy(update=update)
+                failure = self._carry_out(job, folder, tell)
+            first = first or failure
+            left = [plan for plan in left if self.known(plan, trial) is None]
+        return first
+
+    def _job(self, site: str, trial: Trial, plans: Sequence[StepPlan], folder: Path, threads: int) -> Job:
+        (folder / "out").mkdir()
+        environments = {
+            plan.key: self._ledger.put_environment(with_packages(host(threads), plan.packages)) for plan in plans
+        }
+        params = trial.candidate.variant.params
+        return Job.model_validate({
+            "site": site, "spec": self._spec, "trial": trial, "data": self._frozen.fingerprint, "steps": tuple(plans),
+            "store": str(self.artifacts.directory.absolute()), "frozen": str(self._frozen_folder()), "out": str(folder / "out"),
+            "threads": threads, "environments": environments,
+            "network": trial.candidate.variant.remote or any(name in params for name in ("endpoint", "url", "base_url")),
+        })  # fmt: skip
+
+    def _carry_out(self, job: Job, folder: Path, tell: Tell) -> Failure | None:
+        """Run a worker, take in its results, and record what it could not record itself."""
+        for attempt in range(_OUTSIDE_TRIES):
+            taken = _Intake(self, job, Path(job.out), tell)
+            budget = self._spec.budget
+            limits = Limits(budget.step_time, budget.step_memory, self._deadline)
+            ended = run_worker(job, folder, limits, taken, self.stop)
+            stopped_early = taken.failure is not None and job.site != "risk"  # by its own choice, with the reason written down
+            if stopped_early or ended is None:
+                return taken.failure
+            if self.over and ended.code == "interrupted":
+                return ended  # nothing is recorded: the step is simply still to be done
+            job = job.model_copy(update={"steps": job.steps[taken.count :]})
+            if ended.code != "interrupted" or attempt == _OUTSIDE_TRIES - 1:
+                break
+            shutil.rmtree(job.out)
+            Path(job.out).mkdir()
+        if ended.code == "interrupted":  # twice: it is the step's doing
+            ended = ended.model_copy(update={"code": "crash"})
+        self._ledger.unmark_running(job.steps[0].key)
+        tell(job.steps[0].name, self.failed(job.trial, job.steps[0], ended))
+        if ended.code == "disk":
+            raise self._full()
+        return ended
+
+    def take(self, result: StepResult, arrays: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
+        """Put one result of a worker into the ledger."""
+        self._append(result, Evidence(result, arrays))
+        if result.failure is not None and result.failure.code == "disk":
+            raise self._full()
+
+    def begin_step(self, plan: StepPlan, tell: Tell) -> None:
+        """Mark a step as running."""
+        self._ledger.mark_running(plan.key)
+        tell(plan.name, None)
+
+    # ------------------------------------------------------------------------------------------------------- materials
+
+    @contextmanager
+    def _folder(self) -> Iterator[Path]:
+        folder = (self._own / f"{next(self._numbers):05d}").absolute()
+        try:
+            folder.mkdir(parents=True)
+            yield folder
+        except OSError as error:
+            import errno
+
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise self._full() from error
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _frozen_folder(self) -> Path:
+        """Return where the frozen data are on disk: where the study keeps them, else written once for this run."""
+        for record in sorted(self._archive.data_directory.glob("**/frozen.json")):
+            if self._frozen.fingerprint.encode() in record.read_bytes():
+                return record.parent.absolute()
+        folder = (self._own / "frozen").absolute()
+        if not (folder / "frozen.json").exists():
+            save_frozen(self._frozen, folder)
+        return folder
+
+    def _weights(self, trial: Trial) -> Path | Failure | None:
+        name = trial.candidate.variant.weights
+        if name is None:
+            return None
+        try:
+            found = assets.find(name)
+        except UserError as error:
+            return Failure(code="unavailable", reason=str(error))
+        return found or Failure(code="unavailable", reason=f"the weights '{name}' are not fetched; try: bakeoff fetch {name}")
+
+    def _write_rows(self, trial: Trial, plans: Sequence[StepPlan], path: Path) -> Path:
+        """Write the rows that are timed: the same ones for every candidate, others in every round."""
+        protocols = [Protocol.model_validate(plan.detail["protocol"]) for plan in plans if plan.kind == "time"]
+        wanted = protocols[0].requests if protocols else 20
+        indices = self._frozen.indices(trial.fidelity.split)
+        rng = np.random.default_rng([self._spec.seed, trial.round or 0])
+        chosen = rng.permutation(indices)[:wanted]
+        with path.open("w", encoding="utf-8") as file:
+            for row in self._frozen.take(chosen).rows:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        return path
+
+    def _member(self, trial: Trial, name: str, folder: Path) -> MemberRef:
+        member = member_trial(trial, name, self.facts())
+        key = make_steps(member, self._spec, self.facts())[-1].key
+        arrays = _save(folder / f"member-{len(list(folder.glob('member-*')))}.npz", self._ledger.get(key))
+        return MemberRef(
+            candidate=name, runtime=member.candidate.runtime, directory=str(self.artifacts.path(key).absolute()), arrays=arrays or ""
+        )
+
+    def _prediction(self, trial: Trial) -> Evidence | None:
+        rows = self._ledger.evidence(data=self._frozen.fingerprint)
+        mine = [row for row in rows if row.result.kind == "predict" and _labelled(row.result, trial) and row.result.status == "ok"]
+        return mine[-1] if mine and mine[-1].result.fidelity.split == "confirm" else None
+
+    def _seed_scores(self, trial: Trial) -> tuple[float, ...]:
+        """Return scores of the arm trained with different seeds, all else equal: those of the split with the most seeds."""
+        metric = self._spec.requirements.quality.metric
+        found: dict[tuple[str, int | None], dict[int, float]] = {}
+        for row in self._ledger.evidence(data=self._frozen.fingerprint):
+            result, fidelity = row.result, row.result.fidelity
+            if result.kind != "predict" or result.status != "ok" or _arm(result) != trial.candidate.arm:
+                continue
+            score = result.metric(metric)
+            if fidelity.fraction == trial.fidelity.fraction and score is not None and score.value is not None:
+                found.setdefault((fidelity.split, fidelity.limit), {}).setdefault(fidelity.seed, score.value)
+        most = max(found.values(), key=len, default={})
+        return tuple(most[seed] for seed in sorted(most)) if len(most) > 1 else ()
+
+
+class _Intake:
+    """Takes the results of one worker in as they appear; called on every tick, returns how many there are."""
+
+    def __init__(self, bench: Bench, job: Job, out: Path, tell: Tell) -> None:
+        self._bench, self._job, self._out, self._tell = bench, job, out, tell
+        self.count = 0
+        self.failure: Failure | None = None
+        bench.begin_step(job.steps[0], tell)
+
+    def __call__(self) -> int:
+        for result, arrays in read_results(self._out, self.count):
+            self.count += 1
+            self._bench.take(result, arrays)
+            self._tell(result.name, result)
+            self.failure = self.failure or result.failure
+            going_on = result.failure is None or self._job.site == "risk"
+            if going_on and self.count < len(self._job.steps):
+                self._bench.begin_step(self._job.steps[self.count], self._tell)
+        return self.count
+
+
+def _save(path: Path, row: Evidence | None) -> str | None:
+    if row is None or not row.arrays:
+        return None
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **dict(row.arrays))  # type: ignore[arg-type,unused-ignore]
+    return str(path)
+
+
+def _labelled(result: StepResult, trial: Trial) -> bool:
+    """Whether the row names this candidate at this fidelity, and this round where rounds are told apart."""
+    same = result.candidate == trial.candidate.id and result.fidelity == trial.fidelity
+    return same and (result.kind != "time" or result.round == trial.round)
+
+
+def _arm(result: StepResult) -> str:
+    return ".".join(result.candidate.split(".")[:2])
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
