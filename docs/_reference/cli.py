@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from bakeoff import cli
 from docs._reference.text import Tongue, page, table, tick
+
+from bakeoff import cli
 
 
 def verbs() -> dict[str, argparse.ArgumentParser]:

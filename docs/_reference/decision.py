@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bakeoff.schema.decision import Decision
 from docs._reference.fields import reachable, record_table
 from docs._reference.text import Tongue, first_line, page
+
+from bakeoff.schema.decision import Decision
 
 
 def decision_page(tongue: Tongue) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from docs._reference.text import Tongue, table, tick
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from bakeoff.schema.base import Words
-from docs._reference.text import Tongue, table, tick
 
 # parser of the unit → (kind, kind in Chinese, example)
 _UNITS = {
@@ -102,7 +102,7 @@ def bounds(info: FieldInfo, tongue: Tongue) -> str:
     for extra in info.metadata:
         for kind, (sign, attribute) in signs.items():
             if isinstance(extra, kind):
-                found.append(f"{sign} {getattr(extra, attribute):g}")
+                found.append(f"{sign} {getattr(extra, attribute):,}")
         if isinstance(extra, MinLen) and isinstance(info.annotation, type):
             found.append(tongue.say(f"{extra.min_length} characters", f"{extra.min_length} 个字符"))
         if isinstance(extra, MaxLen) and not found:
@@ -162,7 +162,9 @@ def record_table(model: type[BaseModel], tongue: Tongue, *, defaults: bool = Fal
     return table(head, rows)
 
 
-def reachable(model: type[BaseModel], without: frozenset[type[BaseModel]] = frozenset({Words})) -> list[type[BaseModel]]:
+def reachable(
+    model: type[BaseModel], without: frozenset[type[BaseModel]] = frozenset({Words})
+) -> list[type[BaseModel]]:
     """Return a record and every record its fields mention, in the order met."""
     found: list[type[BaseModel]] = []
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from docs._reference.text import Tongue, page, table, tick
+
 from bakeoff import assets, registry
 from bakeoff.economics.book import Price, default_book
 from bakeoff.listing import _nominal
 from bakeoff.schema.candidate import Variant
 from bakeoff.schema.units import say_bytes
-from docs._reference.text import Tongue, page, table, tick
 
 
 def own(group: str) -> dict[str, Any]:
@@ -36,9 +37,19 @@ def catalogue_page(tongue: Tongue) -> str:
 
 
 def _tasks(tongue: Tongue) -> str:
-    head = [tongue.say("task", "任务"), tongue.say("in words", "说明"), tongue.say("metrics", "指标"), tongue.say("default", "默认")]
+    head = [
+        tongue.say("task", "任务"),
+        tongue.say("in words", "说明"),
+        tongue.say("metrics", "指标"),
+        tongue.say("default", "默认"),
+    ]
     rows = [
-        [tick(name.replace("_", "-")), item.traits.label.said(tongue.language), " · ".join(map(tick, item.traits.metrics)), tick(item.traits.default_metric)]
+        [
+            tick(name.replace("_", "-")),
+            item.traits.label.said(tongue.language),
+            " · ".join(map(tick, item.traits.metrics)),
+            tick(item.traits.default_metric),
+        ]
         for name, item in own("tasks").items()
     ]
     return f"## {tongue.say('Tasks', '任务')}\n\n{table(head, rows)}"
@@ -99,16 +110,32 @@ def _needs(needs: Any, tongue: Tongue) -> str:  # noqa: ANN401 - schema.plugin.N
 
 
 def _runtimes(tongue: Tongue) -> str:
-    head = [tongue.say("runtime", "运行时"), tongue.say("in words", "说明"), tongue.say("loads", "可加载"), tongue.say("needs", "需要")]
+    head = [
+        tongue.say("runtime", "运行时"),
+        tongue.say("in words", "说明"),
+        tongue.say("loads", "可加载"),
+        tongue.say("needs", "需要"),
+    ]
     rows = [
-        [tick(name), item.traits.label.said(tongue.language), " · ".join(map(tick, item.traits.loads)), _needs(item.traits.needs, tongue)]
+        [
+            tick(name),
+            item.traits.label.said(tongue.language),
+            " · ".join(map(tick, item.traits.loads)),
+            _needs(item.traits.needs, tongue),
+        ]
         for name, item in own("runtimes").items()
     ]
     return f"## {tongue.say('Runtimes', '运行时')}\n\n{table(head, rows)}"
 
 
 def _passes(tongue: Tongue) -> str:
-    head = [tongue.say("pass", "压缩"), tongue.say("in words", "说明"), tongue.say("from", "输入"), tongue.say("to", "输出"), tongue.say("needs", "需要")]
+    head = [
+        tongue.say("pass", "压缩"),
+        tongue.say("in words", "说明"),
+        tongue.say("from", "输入"),
+        tongue.say("to", "输出"),
+        tongue.say("needs", "需要"),
+    ]
     rows = [
         [
             tick(name), item.traits.label.said(tongue.language), " · ".join(map(tick, item.traits.consumes)), tick(item.traits.produces),
@@ -120,7 +147,13 @@ def _passes(tongue: Tongue) -> str:
 
 
 def _checks(tongue: Tongue) -> str:
-    head = [tongue.say("check", "检查"), tongue.say("in words", "说明"), tongue.say("scope", "范围"), tongue.say("tasks", "任务"), tongue.say("maps to", "对应条款")]
+    head = [
+        tongue.say("check", "检查"),
+        tongue.say("in words", "说明"),
+        tongue.say("scope", "范围"),
+        tongue.say("tasks", "任务"),
+        tongue.say("maps to", "对应条款"),
+    ]
     scopes = {"candidate": tongue.say("candidate", "候选"), "data": tongue.say("data", "数据")}
     rows = [
         [
@@ -165,7 +198,10 @@ def assets_page(tongue: Tongue) -> str:
 
 
 def _asset(tongue: Tongue, name: str, item: Any) -> str:  # noqa: ANN401 - assets.base.Recipe
-    archives = "\n".join(f"- {tick(f'{source.package}=={source.version}')}, sha256 {tick(source.sha256[:16] + '…')}" for source in item.sources[:3])
+    archives = "\n".join(
+        f"- {tick(f'{source.package}=={source.version}')}, sha256 {tick(source.sha256[:16] + '…')}"
+        for source in item.sources[:3]
+    )
     more = len(item.sources) - 3
     if more > 0:
         archives += tongue.say(f"\n- and {more} more parts", f"\n- 以及另外 {more} 个分卷")

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, get_type_hints
 
+from docs._reference.fields import bounds, default_words, models_in, options, type_words, unit_of
+from docs._reference.text import Tongue, first_line, page, table, tick
 from pydantic import BaseModel
 
 from bakeoff.schema.spec import Endpoint, Spec
-from docs._reference.fields import bounds, default_words, models_in, options, type_words, unit_of
-from docs._reference.text import Tongue, first_line, page, table, tick
 
 
-def leaves(model: type[BaseModel] = Spec, path: str = "") -> Iterator[tuple[str, type[BaseModel], str]]:
-    """Yield (dotted path, owner, field name) of every field that holds a value."""
+@dataclass(frozen=True)
+class Leaf:
+    """A field that holds a value: its dotted path, the record it stands in, its name there, and what its section says."""
+
+    path: str
+    owner: type[BaseModel]
+    name: str
+    note: str = ""
+
+
+def leaves(model: type[BaseModel] = Spec, path: str = "", note: str = "") -> Iterator[Leaf]:
+    """Yield every field that holds a value."""
     hints = get_type_hints(model, include_extras=True)
-    for name in model.model_fields:
+    for name, info in model.model_fields.items():
         inner = section(hints[name])
         if inner is not None:
-            yield from leaves(inner, f"{path}{name}.")
+            yield from leaves(inner, f"{path}{name}.", (info.description or "") if len(inner.model_fields) == 1 else "")
         else:
-            yield f"{path}{name}", model, name
+            yield Leaf(f"{path}{name}", model, name, note)
 
 
 def section(annotation: Any) -> type[BaseModel] | None:
@@ -33,9 +44,9 @@ def section(annotation: Any) -> type[BaseModel] | None:
 
 def spec_page(tongue: Tongue) -> str:
     """Return the page of the specification."""
-    parts: dict[str, list[tuple[str, type[BaseModel], str]]] = {}
-    for path, owner, name in leaves():
-        parts.setdefault(path.split(".", 1)[0] if "." in path else "", []).append((path, owner, name))
+    parts: dict[str, list[Leaf]] = {}
+    for leaf in leaves():
+        parts.setdefault(leaf.path.split(".", 1)[0] if "." in leaf.path else "", []).append(leaf)
     blocks = [_section(tongue, top, rows) for top, rows in parts.items()]
     return page(
         tongue,
@@ -65,7 +76,10 @@ def _units(tongue: Tongue) -> str:
         ("`300MB` `1GiB`", tongue.say("a size; a bare number is bytes", "大小；不写单位即字节")),
         ("`40/s` `200k/day` `20万/day`", tongue.say("a rate; a bare number is per second", "速率；不写单位即每秒")),
         ("`0.5` `0.5 CNY` `3k`", tongue.say("an amount in `value.currency`", "金额，币种见 `value.currency`")),
-        ("`300/h` `60k/mo`", tongue.say("money over time; a bare number is per hour", "单位时间的金额；不写单位即每小时")),
+        (
+            "`300/h` `60k/mo`",
+            tongue.say("money over time; a bare number is per hour", "单位时间的金额；不写单位即每小时"),
+        ),
         ("`2%` `0.02`", tongue.say("a share", "比例")),
         ("`20%/yr`", tongue.say("growth a year", "年增长")),
     ]
@@ -73,7 +87,7 @@ def _units(tongue: Tongue) -> str:
     return f"## {tongue.say('Units', '单位')}\n\n{table(head, rows)}"
 
 
-def _section(tongue: Tongue, top: str, rows: list[tuple[str, type[BaseModel], str]]) -> str:
+def _section(tongue: Tongue, top: str, rows: list[Leaf]) -> str:
     if not top:
         title, words = tongue.say("Top level", "顶层"), ""
     else:
@@ -83,28 +97,30 @@ def _section(tongue: Tongue, top: str, rows: list[tuple[str, type[BaseModel], st
     head = [
         tongue.say("field", "字段"), tongue.say("type and unit", "类型与单位"), tongue.say("default", "默认值"), tongue.say("meaning", "含义"),
     ]  # fmt: skip
-    body = table(head, [_row(tongue, path, owner, name) for path, owner, name in rows])
+    body = table(head, [_row(tongue, leaf) for leaf in rows])
     extra = _endpoint(tongue) if top == "candidates" else ""
     return "\n\n".join(part for part in (f"## {title}", words, body, extra) if part)
 
 
-def _row(tongue: Tongue, path: str, owner: type[BaseModel], name: str) -> list[str]:
+def _row(tongue: Tongue, leaf: Leaf) -> list[str]:
+    owner, name = leaf.owner, leaf.name
     annotation = get_type_hints(owner, include_extras=True)[name]
     info = owner.model_fields[name]
+    meaning = tongue.field(f"{owner.__name__}.{name}", info.description)
+    if leaf.note:
+        meaning = tongue.code(leaf.note) + tongue.say(" ", "") + meaning
     kind = type_words(annotation, tongue)
     if any(inner is Endpoint for inner in models_in(annotation)):
         kind = tongue.say("list of [endpoints](#endpoint)", "[接口](#endpoint)列表")
     limits = "" if unit_of(annotation) else bounds(info, tongue)
     return [
-        tick(path), f"{kind}, {limits}" if limits else kind, default_words(info, annotation, tongue),
-        tongue.field(f"{owner.__name__}.{name}", info.description),
+        tick(leaf.path), f"{kind}{tongue.say(', ', '，')}{limits}" if limits else kind, default_words(info, annotation, tongue), meaning,
     ]  # fmt: skip
 
 
 def _endpoint(tongue: Tongue) -> str:
-    hints = get_type_hints(Endpoint, include_extras=True)
     head = [
         tongue.say("field", "字段"), tongue.say("type and unit", "类型与单位"), tongue.say("default", "默认值"), tongue.say("meaning", "含义"),
     ]  # fmt: skip
-    rows = [_row(tongue, name, Endpoint, name) for name in hints if name in Endpoint.model_fields]
+    rows = [_row(tongue, Leaf(name, Endpoint, name)) for name in Endpoint.model_fields]
     return f"### endpoint\n\n{tongue.code(first_line(Endpoint))}\n\n{table(head, rows)}"

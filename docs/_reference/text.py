@@ -49,11 +49,13 @@ class Tongue:
         return zh if self.language == "zh" else text
 
     def field(self, name: str, description: str | None) -> str:
-        """Return what a field means: its own description, or the words kept here for fields that have none."""
+        """Return what a field means: its own description, or the words kept here (``Model.field``, else ``.field``)."""
         if description:
             return self.code(description)
-        self.used.add(name)
-        both = _table()["fields"].get(name)
+        common = "." + name.rpartition(".")[2]
+        key = name if name in _table()["fields"] else common
+        self.used.add(key)
+        both = _table()["fields"].get(key)
         if both is None:
             self.missing.append(name)
             return ""

@@ -68,7 +68,11 @@ def table_rows(count: int, seed: int) -> Examples:
     cities = np.array(["北京", "上海", "广州", "kleinstadt"])
     rows, labels = [], []
     for _ in range(count):
-        age, income, city = rng.uniform(18, 80), rng.lognormal(9, 0.5), str(rng.choice(cities, p=[0.4, 0.3, 0.28, 0.02]))
+        age, income, city = (
+            rng.uniform(18, 80),
+            rng.lognormal(9, 0.5),
+            str(rng.choice(cities, p=[0.4, 0.3, 0.28, 0.02])),
+        )
         risk = (age < 35) * 1.5 + (income < 8000) * 1.2 + (city == "广州") * 0.8 - 1.7
         labels.append(int(rng.random() < 1 / (1 + np.exp(-2 * risk))))
         gone = rng.random() < 0.1
@@ -257,7 +261,7 @@ def opened(built: Built, runtime: str | None = None) -> Predictor:
 
 def rows_of(case: Case) -> list[dict[str, Any]]:
     """Ordinary rows; few of them for a language model, which takes a good part of a second each."""
-    return list(examples(case.task, 3 if case.format == "gguf-prompt" else HELD_OUT, 5).rows)
+    return list(examples(case.task, 2 if case.format == "gguf-prompt" else HELD_OUT, 5).rows)
 
 
 def contents(directory: Path) -> Iterator[tuple[str, bytes]]:

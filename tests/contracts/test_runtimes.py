@@ -95,7 +95,7 @@ def truncated_files_are_an_error(load: Load, workshop: Workshop) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with path.open("rb") as file:
             target.write_bytes(file.read(min(path.stat().st_size // 2, 4096)))
-    with pytest.raises(Exception):  # noqa: B017, PT011 - each library has its own; what matters is that it does not answer
+    with pytest.raises(Exception):  # noqa: B017 - each library has its own; what matters is that it does not answer
         load_predictor(built.artifact, out, load.runtime, 1).predict_proba([{}])
 
 
@@ -109,7 +109,11 @@ CHECKS: tuple[Check, ...] = (
 
 @pytest.mark.parametrize(
     ("load", "check"),
-    [pytest.param(load, check, id=f"{load.runtime}.{load.format}:{check.__name__}") for load in _loads() for check in CHECKS],
+    [
+        pytest.param(load, check, id=f"{load.runtime}.{load.format}:{check.__name__}")
+        for load in _loads()
+        for check in CHECKS
+    ],
 )
 def test_contract(load: Load, check: Check, workshop: Workshop) -> None:
     if load.case is not None and (why := load.case.obstacle()):
@@ -140,7 +144,9 @@ def test_unknown_formats_are_refused(name: str, tmp_path: Path) -> None:
 
 def test_every_runtime_is_in_the_light_table() -> None:
     """Serving loads runtimes without the registry; both must know the same ones."""
-    ours = {name for name, plugin in registry.plugins("runtimes").items() if type(plugin).__module__.startswith("bakeoff.")}
+    ours = {
+        name for name, plugin in registry.plugins("runtimes").items() if type(plugin).__module__.startswith("bakeoff.")
+    }
     assert set(RUNTIMES) == ours
     for name in ours:
         assert runtime_named(name) is registry.plugins("runtimes")[name]

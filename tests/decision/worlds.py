@@ -122,7 +122,9 @@ def make_world(
 
 def candidate_of(stack: Stack) -> Candidate:
     family, variant, compression, runtime = stack.id.split(".")
-    label = Words(zh=f"{family} {variant}（{compression}，{runtime}）", en=f"{family} {variant} ({compression}, {runtime})")
+    label = Words(
+        zh=f"{family} {variant}（{compression}，{runtime}）", en=f"{family} {variant} ({compression}, {runtime})"
+    )
     return Candidate(
         family=family, compression=compression, runtime=runtime, label=label,
         variant=Variant(
@@ -139,7 +141,11 @@ class _Maker:
         first = 100_000
         for name, count in (("select", split.select), ("confirm", split.confirm)):
             random = np.random.default_rng([seed, len(name)])
-            self.sets[name] = (np.arange(first, first + count), random.integers(0, classes, count), random.standard_normal(count))
+            self.sets[name] = (
+                np.arange(first, first + count),
+                random.integers(0, classes, count),
+                random.standard_normal(count),
+            )
             first += count
 
     def rows(self, stack: Stack) -> list[Evidence]:
@@ -149,7 +155,9 @@ class _Maker:
             for number in range(stack.seeds if fraction == best else 1):
                 fidelity = Fidelity(fraction=fraction, seed=self.seed + number, split="select", limit=stack.limit)
                 purpose = "rung" if number == 0 else "final"
-                rows += self._judged(stack, fidelity, accuracy or stack.accuracy, purpose, rung if number == 0 else None)
+                rows += self._judged(
+                    stack, fidelity, accuracy or stack.accuracy, purpose, rung if number == 0 else None
+                )
         if stack.final:
             fidelity = Fidelity(fraction=best, seed=self.seed, split="confirm")
             rows += self._judged(stack, fidelity, stack.accuracy, "final", None)
@@ -160,7 +168,9 @@ class _Maker:
                 code="timeout", reason=stack.failure)))  # fmt: skip
         return rows
 
-    def _judged(self, stack: Stack, fidelity: Fidelity, accuracy: float, purpose: str, rung: int | None) -> list[Evidence]:
+    def _judged(
+        self, stack: Stack, fidelity: Fidelity, accuracy: float, purpose: str, rung: int | None
+    ) -> list[Evidence]:
         build = self._step(
             stack, "build", fidelity.model_copy(update={"split": "train", "limit": None}), purpose, wall_seconds=stack.train_seconds,
             artifact=Artifact(
@@ -169,7 +179,9 @@ class _Maker:
             ),
         )  # fmt: skip
         arrays = self._answers(stack, fidelity, accuracy)
-        predict = self._step(stack, "predict", fidelity, purpose, rung=rung, inputs=(build.result.key,), wall_seconds=1.0)
+        predict = self._step(
+            stack, "predict", fidelity, purpose, rung=rung, inputs=(build.result.key,), wall_seconds=1.0
+        )
         return [build, Evidence(predict.result, arrays)]
 
     def _answers(self, stack: Stack, fidelity: Fidelity, accuracy: float) -> dict[str, np.ndarray]:
@@ -177,10 +189,14 @@ class _Maker:
         if fidelity.limit is not None:
             indices, actual, hardness = indices[: fidelity.limit], actual[: fidelity.limit], hardness[: fidelity.limit]
         name = stack.same_as or stack.id
-        random = np.random.default_rng(int(content_key(name, self.seed, fidelity.split, fidelity.fraction, fidelity.seed)[:12], 16))
+        random = np.random.default_rng(
+            int(content_key(name, self.seed, fidelity.split, fidelity.fraction, fidelity.seed)[:12], 16)
+        )
         own = random.standard_normal(len(self.sets[fidelity.split][0]))[: len(indices)]
         right = np.sqrt(stack.agree) * hardness + np.sqrt(1 - stack.agree) * own < NormalDist().inv_cdf(accuracy)
-        wrong = (actual + random.integers(1, self.classes, len(self.sets[fidelity.split][0]))[: len(indices)]) % self.classes
+        wrong = (
+            actual + random.integers(1, self.classes, len(self.sets[fidelity.split][0]))[: len(indices)]
+        ) % self.classes
         predicted = np.where(right, actual, wrong)
         table = np.full((len(indices), self.classes), 0.2 / max(1, self.classes - 1))
         table[np.arange(len(indices)), predicted] = 0.8
@@ -203,7 +219,9 @@ class _Maker:
             )  # fmt: skip
             fidelity = Fidelity(fraction=fraction if stack.final else 0.0, seed=self.seed, split="confirm" if stack.final else "select",
                                 probe=not stack.final)  # fmt: skip
-            step = self._step(stack, "time", fidelity, "final" if stack.final else "probe", round=number, measurements=measured)
+            step = self._step(
+                stack, "time", fidelity, "final" if stack.final else "probe", round=number, measurements=measured
+            )
             rows.append(Evidence(step.result, {"latency": latency, "cpu": stack.cpu_share * latency}))
         return rows
 
@@ -215,8 +233,20 @@ class _Maker:
         ))  # fmt: skip
 
 
-CHAR = Stack("linear.char.none.native", 0.846, 0.001, 180e6, 4e6, simplicity=1, rungs=((0.11, 0.79), (0.33, 0.82), (1.0, 0.846)))
-WORD = Stack("linear.word.none.native", 0.80, 0.001, 190e6, 5e6, simplicity=1, final=False, rungs=((0.11, 0.74),), elimination="eliminated")
+CHAR = Stack(
+    "linear.char.none.native", 0.846, 0.001, 180e6, 4e6, simplicity=1, rungs=((0.11, 0.79), (0.33, 0.82), (1.0, 0.846))
+)
+WORD = Stack(
+    "linear.word.none.native",
+    0.80,
+    0.001,
+    190e6,
+    5e6,
+    simplicity=1,
+    final=False,
+    rungs=((0.11, 0.74),),
+    elimination="eliminated",
+)
 E5 = Stack(
     "encoder.e5-small.none.onnxruntime", 0.872, 0.025, 600e6, 470e6, simplicity=6, network=True, train_seconds=900.0, seeds=3,
     rungs=((0.11, 0.81), (0.33, 0.85), (1.0, 0.872)),
@@ -229,8 +259,20 @@ LLM = Stack(
     "llm_prompt.qwen05b-zero.none.llama_cpp", 0.82, 0.4, 780e6, 420e6, simplicity=7, final=False, trains=False, requests=12,
     rungs=((1.0, 0.82),), limit=200, elimination="infeasible",
 )  # fmt: skip
-MAJORITY = Stack("baseline.majority.none.native", 0.51, 0.00002, 60e6, 1e3, simplicity=0, final=False, rungs=((0.11, 0.51),), elimination="eliminated")
-BROKEN = Stack("encoder.bert.none.pytorch", 0.0, final=False, rungs=(), timed=False, failure="over the time limit of 600 s")
+MAJORITY = Stack(
+    "baseline.majority.none.native",
+    0.51,
+    0.00002,
+    60e6,
+    1e3,
+    simplicity=0,
+    final=False,
+    rungs=((0.11, 0.51),),
+    elimination="eliminated",
+)
+BROKEN = Stack(
+    "encoder.bert.none.pytorch", 0.0, final=False, rungs=(), timed=False, failure="over the time limit of 600 s"
+)
 HUB = Unavailable(
     id="encoder.bert-base-chinese.none.pytorch", label=Words(zh="微调 bert-base-chinese", en="Fine-tuned bert-base-chinese"),
     reason=Words(zh="本机没有权重，也连不上模型仓库", en="its weights are not here and no hub can be reached"),

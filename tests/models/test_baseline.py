@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.models._contexts import context, labelled, variant
 
 from bakeoff.models.base import ExportContext
 from bakeoff.models.baseline import PLUGIN
 from bakeoff.runtimes.native import PLUGIN as NATIVE
 from bakeoff.schema import StepError
-from tests.models._contexts import context, labelled, variant
 
 
 def test_it_answers_with_the_training_shares(tmp_path: Path) -> None:

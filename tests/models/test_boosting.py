@@ -8,6 +8,8 @@ import lightgbm
 import numpy as np
 import pytest
 import xgboost
+from tests.contracts._cases import INPUTS, MALFORMED, TASKS, profile_of, spec_of, table_rows
+from tests.models._contexts import context, variant
 
 from bakeoff.data.transforms import tabular
 from bakeoff.models._onnx_tabular import below
@@ -16,8 +18,6 @@ from bakeoff.models.boosting import PLUGIN, row_weights
 from bakeoff.runtimes.native import PLUGIN as NATIVE
 from bakeoff.runtimes.onnxruntime import PLUGIN as ONNX
 from bakeoff.schema import Artifact, InputColumn, StepError
-from tests.contracts._cases import INPUTS, MALFORMED, TASKS, profile_of, spec_of, table_rows
-from tests.models._contexts import context, variant
 
 COLUMNS = INPUTS[TASKS[1]]
 FORMATS = ["lightgbm", "xgboost"]

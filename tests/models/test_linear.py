@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from tests.contracts._cases import MALFORMED, TASKS, profile_of, spec_of
+from tests.models._contexts import context, labelled, topics, variant
 
 from bakeoff import assets
 from bakeoff.data.transforms import text
@@ -18,8 +20,6 @@ from bakeoff.models.linear import PLUGIN
 from bakeoff.runtimes.native import PLUGIN as NATIVE
 from bakeoff.runtimes.onnxruntime import PLUGIN as ONNX
 from bakeoff.schema import Artifact, InputColumn, StepError
-from tests.contracts._cases import MALFORMED, TASKS, profile_of, spec_of
-from tests.models._contexts import context, labelled, topics, variant
 
 CHAR = {"format": "tfidf-linear", "units": "char", "ngrams": [1, 3], "C": 4.0}
 WORD = {"format": "tfidf-linear", "units": "word", "ngrams": [1, 2], "C": 4.0}

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.contracts._cases import INPUTS, MALFORMED, TASKS, table_rows
+from tests.models._contexts import context, variant
 
 from bakeoff.data.transforms.tabular import bins_of
 from bakeoff.models import _scorecard as card
@@ -15,8 +17,6 @@ from bakeoff.models.linear import PLUGIN
 from bakeoff.runtimes.native import PLUGIN as NATIVE
 from bakeoff.runtimes.onnxruntime import PLUGIN as ONNX
 from bakeoff.schema import Artifact, InputColumn, StepError
-from tests.contracts._cases import INPUTS, MALFORMED, TASKS, table_rows
-from tests.models._contexts import context, variant
 
 PARAMS = {"format": "scorecard", "bins": 8, "C": 1.0}
 COLUMNS = INPUTS[TASKS[1]]
@@ -140,7 +140,9 @@ def test_columns_that_tell_nothing_are_refused(tmp_path: Path) -> None:
     rows = [{"age": 1.0} for _ in range(100)]
     train = Examples(rows, np.arange(100) % 2)
     with pytest.raises(StepError, match="no input column"):
-        PLUGIN.build(context(tmp_path, train, variant(**PARAMS), task=TASKS[1], inputs=(InputColumn(name="age", kind="number"),)))
+        PLUGIN.build(
+            context(tmp_path, train, variant(**PARAMS), task=TASKS[1], inputs=(InputColumn(name="age", kind="number"),))
+        )
 
 
 def test_the_card_is_readable_json(tmp_path: Path) -> None:

@@ -500,3 +500,31 @@ def hostile() -> Decision:
         profile=profile((HOSTILE, "</style><img src=x onerror=alert(1)>")), unavailable=(unavailable()[0].model_copy(update={"command": HOSTILE}),),
         provenance=provenance(**{HOSTILE: HOSTILE}),
     )  # fmt: skip
+
+
+def rule() -> ConstraintVerdict:
+    """Return a limit that is kept or broken and has no number."""
+    metric = Metric(value=0.0, n=1, unit="rule", verdict="meets")
+    return limit(
+        "risk.data_may_leave",
+        words("数据不出本地", "rows stay on the premises"),
+        0.0,
+        "rule",
+        "max",
+        metric,
+        1.0,
+        words("数据不离开本地", "No row leaves"),
+    )
+
+
+def bare() -> Decision:
+    """Return the least a decision can hold: nothing measured, nothing to say."""
+    lean = profile().model_copy(update={
+        "advice": (), "personal_data": (), "leakage_suspects": (), "naive_score": None, "noise_ceiling": None, "rows_to_prove_floor": None, "columns": (),
+    })  # fmt: skip
+    failed = [one for one in candidates() if one.status == "failed"]
+    return winner(
+        outcome="infeasible", recommended=None, p_best=None, regret=None, score=None, runner_up=None, cost=None, flips=(), pareto=(), curves=(),
+        risks=(), constraints=(), unavailable=(), candidates=tuple(failed), profile=lean, provenance=provenance().model_copy(update={"environments": ()}),
+        headline=words("什么都没有测成", "Nothing could be measured"), summary=words("每个候选都失败了", "Every candidate failed"),
+    )  # fmt: skip

@@ -101,7 +101,9 @@ def test_mistakes_are_shares_of_all_rows() -> None:
     assert table[1, 1] == 0.5
 
 
-@pytest.mark.parametrize(("metric", "actual", "words"), [("kappa", [0, 1], "no such metric"), ("accuracy", [], "at least one")])
+@pytest.mark.parametrize(
+    ("metric", "actual", "words"), [("kappa", [0, 1], "no such metric"), ("accuracy", [], "at least one")]
+)
 def test_wrong_use_is_said(metric: str, actual: list[int], words: str) -> None:
     with pytest.raises(UserError, match=words):
         score(metric, actual, actual)

@@ -35,7 +35,9 @@ class Cleaned:
     repeats_kept: bool
 
 
-def clean(inputs: Sequence[ColumnFacts], labels: Cells, extra: Sequence[Cells], times: NDArray[np.float64] | None) -> Cleaned:
+def clean(
+    inputs: Sequence[ColumnFacts], labels: Cells, extra: Sequence[Cells], times: NDArray[np.float64] | None
+) -> Cleaned:
     """Decide which rows are used.
 
     Args:
@@ -52,7 +54,10 @@ def clean(inputs: Sequence[ColumnFacts], labels: Cells, extra: Sequence[Cells], 
     read = _row_texts(inputs)
     chance = repeats_by_chance(inputs, rows)
     content = {int(row): _digest(read[row]) for row in rows}
-    full = {int(row): _digest("\x1f".join([read[row], labels[row] or "", *(cells[row] or "" for cells in extra)])) for row in rows}
+    full = {
+        int(row): _digest("\x1f".join([read[row], labels[row] or "", *(cells[row] or "" for cells in extra)]))
+        for row in rows
+    }
     if chance:
         kept, counts, conflicting = [int(row) for row in rows], dict.fromkeys(map(int, rows), 1), 0
     else:
@@ -96,7 +101,11 @@ def _usable(inputs: Sequence[ColumnFacts], labels: Cells, times: NDArray[np.floa
     some = np.zeros(len(labels), dtype=np.bool_)
     for column in inputs:
         values = column.values
-        some |= ~np.isnan(values) if isinstance(values, np.ndarray) else np.asarray([cell is not None for cell in values], dtype=np.bool_)
+        some |= (
+            ~np.isnan(values)
+            if isinstance(values, np.ndarray)
+            else np.asarray([cell is not None for cell in values], dtype=np.bool_)
+        )
     usable &= some
     return usable if times is None else usable & ~np.isnan(times)
 
@@ -118,7 +127,11 @@ def _digest(text: str) -> bytes:
 
 
 def _collapse(
-    rows: NDArray[np.int64], labels: Cells, content: Mapping[int, bytes], full: Mapping[int, bytes], times: NDArray[np.float64] | None
+    rows: NDArray[np.int64],
+    labels: Cells,
+    content: Mapping[int, bytes],
+    full: Mapping[int, bytes],
+    times: NDArray[np.float64] | None,
 ) -> tuple[list[int], dict[int, int], int]:
     same: dict[bytes, list[int]] = {}
     for row in rows.tolist():
@@ -128,7 +141,11 @@ def _collapse(
         if len(members) > 1 and len({labels[row] for row in members}) > 1:
             conflicting += len(members)
             continue
-        first = members[0] if len(members) == 1 else min(members, key=lambda row: (0.0 if times is None else float(times[row]), full[row]))
+        first = (
+            members[0]
+            if len(members) == 1
+            else min(members, key=lambda row: (0.0 if times is None else float(times[row]), full[row]))
+        )
         kept.append(first)
         counts[first] = len(members)
     return kept, counts, conflicting

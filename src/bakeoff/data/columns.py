@@ -20,7 +20,9 @@ Oddity = Literal["none", "constant", "identifier", "date", "empty"]
 _MISSING = frozenset({"na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "--", "?", "缺失", "空", "无"})
 _CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _LETTER = re.compile(r"[^\W\d_]")
-_ID_NAME = re.compile(r"(^|[_\W])(id|uuid|guid|no|num|index|idx|key|rowid|pk|unnamed_\d+)$|id$|编号|序号|单号|流水号|主键", re.IGNORECASE)
+_ID_NAME = re.compile(
+    r"(^|[_\W])(id|uuid|guid|no|num|index|idx|key|rowid|pk|unnamed_\d+)$|id$|编号|序号|单号|流水号|主键", re.IGNORECASE
+)
 _DATE = re.compile(
     r"^(?P<a>\d{1,4})[-/.年](?P<b>\d{1,2})[-/.月](?P<c>\d{1,4})日?(?:[T\s]*(?P<h>\d{1,2})[:时](?P<m>\d{1,2})(?:[:分](?P<s>\d{1,2})(?:\.\d+)?)?秒?(?P<z>Z|[+-]\d{2}:?\d{2})?)?$"
 )
@@ -113,7 +115,7 @@ def _is_text(filled: Sequence[str], distinct: int) -> bool:
     sample = filled[:_SAMPLE]
     length = sum(len(cell) for cell in sample) / len(sample)
     wordy = sum(1 for cell in sample if " " in cell or _CJK.search(cell)) / len(sample)
-    return length >= _TEXT_LENGTH and wordy >= 0.5 and distinct >= _TEXT_DISTINCT * len(filled)  # noqa: PLR2004 - half of them
+    return length >= _TEXT_LENGTH and wordy >= 0.5 and distinct >= _TEXT_DISTINCT * len(filled)
 
 
 # --- labels --------------------------------------------------------------------------------------------------------
@@ -157,7 +159,11 @@ def class_order(labels: Iterable[str]) -> tuple[str, ...]:
 def is_dates(filled: Sequence[str]) -> bool:
     """Whether (a sample of) the cells all read as dates, not as plain numbers."""
     sample = filled[:200]
-    return bool(sample) and all(_DATE.match(cell) for cell in sample) and all(_moment(cell, day_first=_day_first(sample)) is not None for cell in sample)
+    return (
+        bool(sample)
+        and all(_DATE.match(cell) for cell in sample)
+        and all(_moment(cell, day_first=_day_first(sample)) is not None for cell in sample)
+    )
 
 
 def as_times(cells: Cells) -> tuple[NDArray[np.float64], list[int]]:
@@ -184,7 +190,7 @@ def _day_first(cells: Sequence[str]) -> bool:
     """12/31/2024 or 31/12/2024: whichever part ever exceeds 12 is the day; the day where neither does."""
     for cell in cells:
         found = _DATE.match(cell)
-        if found and len(found["a"]) <= 2 and int(found["b"]) > 12:  # noqa: PLR2004 - digits of a day, months of a year
+        if found and len(found["a"]) <= 2 and int(found["b"]) > 12:
             return False
     return True
 
@@ -196,11 +202,11 @@ def _moment(cell: str, *, day_first: bool, compact: bool = False) -> float | Non
     if not found:
         return _number(cell) if _is_number(cell) else None
     first, second, third = int(found["a"]), int(found["b"]), int(found["c"])
-    if len(found["a"]) == 4:  # noqa: PLR2004 - digits of a year
+    if len(found["a"]) == 4:
         year, month, day = first, second, third
     else:
         year, month, day = (third, second, first) if day_first else (third, first, second)
-        year += 2000 if year < 100 else 0  # noqa: PLR2004 - two-digit years
+        year += 2000 if year < 100 else 0
     clock = [int(found[part] or 0) for part in ("h", "m", "s")]
     try:
         moment = dt.datetime(year, month, day, *clock, tzinfo=dt.UTC)  # type: ignore[misc,arg-type,unused-ignore]

@@ -20,7 +20,9 @@ _RAGGED_SHARE = 0.01
 _SHOWN = 5
 
 
-def read_delimited(text: str, where: str, *, tabs: bool = False) -> tuple[dict[str, list[str | None]], list[int], tuple[int, ...]]:
+def read_delimited(
+    text: str, where: str, *, tabs: bool = False
+) -> tuple[dict[str, list[str | None]], list[int], tuple[int, ...]]:
     """Return columns, the line each row starts at, and the lines left out for a wrong number of cells.
 
     Up to 1 % of the rows may be ragged; they are left out and counted, more is an error.
@@ -56,7 +58,9 @@ def _records(text: str, where: str, delimiter: str, quoting: int) -> Iterator[tu
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"malformed quoting: {error}", where=f"{where}:{line}", got=_line_at(text, line),
+            f"malformed quoting: {error}",
+            where=f"{where}:{line}",
+            got=_line_at(text, line),
             try_='close the quote, and write a quote inside a quoted cell twice ("")',
         ) from None
 
@@ -76,12 +80,16 @@ def _delimiter(text: str) -> str:
 def _agreement(sample: str, delimiter: str) -> tuple[float, int]:
     previous = csv.field_size_limit(sys.maxsize)
     try:
-        widths = [len(cells) for cells in islice(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter), _SAMPLE) if cells]
+        widths = [
+            len(cells)
+            for cells in islice(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter), _SAMPLE)
+            if cells
+        ]
     except csv.Error:
         return (0.0, 0)
     finally:
         csv.field_size_limit(previous)
-    if not widths or widths[0] < 2:  # noqa: PLR2004 - one cell separates nothing
+    if not widths or widths[0] < 2:
         return (0.0, 0)
     return (round(Counter(widths)[widths[0]] / len(widths), 2), widths[0])
 
@@ -91,14 +99,19 @@ def _bare_quotes(text: str) -> bool:
     rows = [line.rstrip("\r").split("\t") for line in text.split("\n") if line.strip()]
     even = all(len(cells) == len(rows[0]) for cells in rows)
     quoted = [cell for cells in rows for cell in cells if cell.startswith('"')]
-    return even and any(len(cell) < 2 or not cell.endswith('"') for cell in quoted)  # noqa: PLR2004 - a lone quote
+    return even and any(len(cell) < 2 or not cell.endswith('"') for cell in quoted)
 
 
 def _names(cells: list[str], where: str) -> list[str]:
     names = [cell.strip() or f"unnamed_{index}" for index, cell in enumerate(cells, 1)]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise DataError("two columns have the same name", where=f"{where}:1", got=", ".join(twice)[:200], try_="rename one of them in the header line")
+        raise DataError(
+            "two columns have the same name",
+            where=f"{where}:1",
+            got=", ".join(twice)[:200],
+            try_="rename one of them in the header line",
+        )
     return names
 
 
@@ -107,6 +120,9 @@ def _check_ragged(ragged: tuple[int, ...], rows: int, width: int, where: str) ->
         return
     shown = ", ".join(str(line) for line in ragged[:_SHOWN])
     raise DataError(
-        f"{len(ragged)} of {rows} rows do not have {width} cells", where=f"{where}:{ragged[0]}", got=f"lines {shown}{', …' if len(ragged) > _SHOWN else ''}",
-        allowed=f"{width} cells as in the header", try_="quote cells that hold the separator, or set data.format",
+        f"{len(ragged)} of {rows} rows do not have {width} cells",
+        where=f"{where}:{ragged[0]}",
+        got=f"lines {shown}{', …' if len(ragged) > _SHOWN else ''}",
+        allowed=f"{width} cells as in the header",
+        try_="quote cells that hold the separator, or set data.format",
     )

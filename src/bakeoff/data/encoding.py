@@ -27,7 +27,9 @@ def decode(raw: bytes, encoding: str, where: str) -> tuple[str, str]:
     if "\x00" in text:
         offset = raw.index(b"\x00")
         raise DataError(
-            "holds NUL bytes, so it is not text in this encoding", where=f"{where}:{_line(raw, offset)}", got=f"byte 0x00 at offset {offset}",
+            "holds NUL bytes, so it is not text in this encoding",
+            where=f"{where}:{_line(raw, offset)}",
+            got=f"byte 0x00 at offset {offset}",
             try_="save the file as UTF-8 (UTF-16 without a byte order mark looks like this), or set data.encoding",
         )
     return text, used
@@ -38,13 +40,21 @@ def _named(raw: bytes, encoding: str, where: str) -> tuple[str, str]:
         name = codecs.lookup(encoding).name
     except LookupError:
         near = difflib.get_close_matches(encoding.lower(), _NAMES, n=1)
-        raise DataError("unknown encoding", where="data.encoding", got=encoding, allowed=["auto", *_NAMES], try_=near[0] if near else "auto") from None
+        raise DataError(
+            "unknown encoding",
+            where="data.encoding",
+            got=encoding,
+            allowed=["auto", *_NAMES],
+            try_=near[0] if near else "auto",
+        ) from None
     try:
         text = raw.decode("utf-8-sig" if name == "utf-8" else name)
     except UnicodeDecodeError as error:
         raise _bad_byte(raw, error, where, name) from None
     except (LookupError, UnicodeError, AttributeError):
-        raise DataError("not an encoding of text", where="data.encoding", got=encoding, allowed=["auto", *_NAMES]) from None
+        raise DataError(
+            "not an encoding of text", where="data.encoding", got=encoding, allowed=["auto", *_NAMES]
+        ) from None
     return text, "utf-8-sig" if name == "utf-8" and raw.startswith(codecs.BOM_UTF8) else name
 
 
@@ -68,13 +78,15 @@ def _mostly_utf8(raw: bytes) -> bool:
 
 def _looks_gb(raw: bytes) -> bool:
     """Chinese in GB encodings is pairs of high bytes; Western accents are single high bytes between ASCII ones."""
-    high = sum(1 for byte in raw if byte > 0x7F)  # noqa: PLR2004 - end of ASCII
+    high = sum(1 for byte in raw if byte > 0x7F)
     return high > 0 and 2 * len(_GB2312_PAIR.findall(raw)) / high >= _GB_SHARE
 
 
 def _bad_byte(raw: bytes, error: UnicodeDecodeError, where: str, name: str) -> DataError:
     return DataError(
-        f"not valid {name.upper()}", where=f"{where}:{_line(raw, error.start)}", got=f"byte 0x{raw[error.start]:02x} at offset {error.start}",
+        f"not valid {name.upper()}",
+        where=f"{where}:{_line(raw, error.start)}",
+        got=f"byte 0x{raw[error.start]:02x} at offset {error.start}",
         try_="mend that byte, save the file as UTF-8, or set data.encoding (gb18030, big5, latin-1, …)",
     )
 

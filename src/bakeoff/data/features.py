@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from bakeoff.data.columns import Values
 from bakeoff.data.frozen import Frozen
 from bakeoff.data.leaks import codes
-from bakeoff.data.read import Cells
 
 _BITS = 18
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -28,7 +27,7 @@ _C, _C_TABLE, _TOLERANCE, _ITERATIONS = 4.0, 0.1, 1e-4, 200
 
 def design(frozen: Frozen, rows: NDArray[np.int64]) -> Any:  # noqa: ANN401 - scipy is imported lazily
     """Return a sparse float32 matrix (rows, features): TF-IDF n-grams of texts, one-hot levels of categories and binned numbers."""
-    import scipy.sparse as sp  # noqa: PLC0415 - optional, see the module
+    import scipy.sparse as sp
 
     parts = []
     for column in frozen.inputs:
@@ -42,7 +41,7 @@ def design(frozen: Frozen, rows: NDArray[np.int64]) -> Any:  # noqa: ANN401 - sc
 
 def fitted(features: Any, labels: NDArray[np.int64], seed: int) -> Any:  # noqa: ANN401 - scikit-learn is imported lazily
     """Fit multinomial logistic regression (L2; C = 4, or 0.1 where there are few features) and return the estimator."""
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - optional, see the module
+    from sklearn.linear_model import LogisticRegression
 
     c = _C if features.shape[1] > features.shape[0] else _C_TABLE
     return LogisticRegression(C=c, tol=_TOLERANCE, max_iter=_ITERATIONS, random_state=seed).fit(features, labels)
@@ -55,7 +54,13 @@ def predicted(model: Any, features: Any, classes: int) -> NDArray[np.float64]:  
     return out
 
 
-def out_of_fold(features: Any, labels: NDArray[np.int64], folds: NDArray[np.int64], classes: int, seed: int) -> NDArray[np.float64]:  # noqa: ANN401
+def out_of_fold(
+    features: Any,  # noqa: ANN401 - scipy
+    labels: NDArray[np.int64],
+    folds: NDArray[np.int64],
+    classes: int,
+    seed: int,
+) -> NDArray[np.float64]:
     """Return probabilities (n, classes) of each row from a model that was not trained on its fold."""
     out = np.zeros((len(labels), classes))
     for fold in np.unique(folds):
@@ -64,14 +69,12 @@ def out_of_fold(features: Any, labels: NDArray[np.int64], folds: NDArray[np.int6
     return out
 
 
-
-
 def _rows(values: Values, rows: NDArray[np.int64]) -> Values:
     return values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows.tolist()]
 
 
 def _one_hot(values: Values) -> Any:  # noqa: ANN401 - scipy
-    import scipy.sparse as sp  # noqa: PLC0415 - optional, see the module
+    import scipy.sparse as sp
 
     code = codes(values, np.ones(len(values), dtype=np.bool_))
     counts = np.bincount(code)
@@ -86,7 +89,7 @@ def _one_hot(values: Values) -> Any:  # noqa: ANN401 - scipy
 
 def _tf_idf(texts: Sequence[str], language: str) -> Any:  # noqa: ANN401 - scipy
     """Character 1- to 3-grams for Chinese, words and word pairs for English, hashed; sublinear TF times smoothed IDF, L2 norm."""
-    import scipy.sparse as sp  # noqa: PLC0415 - optional, see the module
+    import scipy.sparse as sp
 
     units, lengths = _characters(texts) if language == "zh" else _words(texts)
     owner = np.repeat(np.arange(len(texts)), lengths)
@@ -114,7 +117,9 @@ def _words(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]
     return np.asarray(units, dtype=np.uint64), np.asarray([len(row) for row in words], dtype=np.int64)
 
 
-def _hashed(units: NDArray[np.uint64], owner: NDArray[np.int64], longest: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _hashed(
+    units: NDArray[np.uint64], owner: NDArray[np.int64], longest: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     rows, columns = [], []
     rolling = np.zeros(len(units), dtype=np.uint64)
     for size in range(1, longest + 1):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +18,12 @@ from bakeoff.data.frozen import Frozen, fingerprint_of, load_frozen, save_frozen
 from bakeoff.data.near import near_clusters
 from bakeoff.data.profile import Facts, build_profile
 from bakeoff.data.read import Cells, Table, read_table
-from bakeoff.data.sizing import rows_to_prove, shares
+from bakeoff.data.sizing import needed_rows, shares
 from bakeoff.data.split import DROPPED, SPLITS, merge_clusters, split_by_time, split_rows
 from bakeoff.schema.artifact import InputColumn
 from bakeoff.schema.base import Language
 from bakeoff.schema.errors import DataError
+from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Spec
 
 __all__ = ["SPLITS", "Examples", "Frozen", "load_frozen", "prepare", "prepare_table", "save_frozen"]
@@ -61,12 +61,33 @@ def prepare_table(spec: Spec, table: Table) -> Frozen:
     cleaned = clean(used, labels, [cells for cells in (groups, moments) if cells is not None], times)
     classes = _classes(spec, table, labels, cleaned)
     rows = _take(used, labels, groups, times, cleaned, classes)
-    near = near_clusters(_texts(rows.columns, used)) if any(column.kind == "text" for column in used) else np.arange(len(rows.labels))
+    near = (
+        near_clusters(_texts(rows.columns, used))
+        if any(column.kind == "text" for column in used)
+        else np.arange(len(rows.labels))
+    )
     splits = _split(spec, rows, merge_clusters(near, rows.groups), classes)
     dropped = int(np.count_nonzero(splits == DROPPED))
     frozen = _frozen(spec, table, used, classes, rows, near, splits)
-    facts = Facts(table=table, columns=columns, labels=labels, cleaned=cleaned, dropped=dropped)
-    return replace(frozen, profile=build_profile(spec, frozen, facts))
+    facts = Facts(table=table, columns=columns, cleaned=cleaned, dropped=dropped)
+    profile = build_profile(spec, frozen, facts)
+    _forbid(spec, table, profile)
+    return replace(frozen, profile=profile)
+
+
+def _forbid(spec: Spec, table: Table, profile: Profile) -> None:
+    """Refuse a file with personal data where the specification forbids it; only kinds that a checksum or form makes certain count."""
+    certain = [count for count in profile.personal_data if count.kind in personal.CERTAIN]
+    if spec.risk.personal_data == "forbid" and certain:
+        found = ", ".join(
+            f"{personal.said(count.kind).en} in {count.rows} rows of {', '.join(count.columns)}" for count in certain
+        )
+        raise DataError(
+            "personal data found, which risk.personal_data forbids",
+            where=table.where,
+            got=found,
+            try_="remove it from the file, or set risk.personal_data: mask",
+        )
 
 
 # --- columns -------------------------------------------------------------------------------------------------------
@@ -79,12 +100,17 @@ def _input_columns(spec: Spec, table: Table) -> list[ColumnFacts]:
     for name in (*data.ignore,):
         table.column(name, "data.ignore")
     table.column(data.target, "data.target")
-    if data.input == "*" or data.input == ("*",):
+    if data.input in {"*", ("*",)}:
         names = [name for name in table.columns if name not in taken]
     else:
         names = list(dict.fromkeys([data.input] if isinstance(data.input, str) else data.input))
     if not names:
-        raise DataError("no input column is left", where=table.where, got=f"columns {', '.join(table.columns)}"[:200], try_="name one in data.input")
+        raise DataError(
+            "no input column is left",
+            where=table.where,
+            got=f"columns {', '.join(table.columns)}"[:200],
+            try_="name one in data.input",
+        )
     text_task = spec.task == _TEXT_TASK
     found = [inspect(name, table.column(name, "data.input"), only_text=text_task and len(names) == 1) for name in names]
     return _with_text(found, table) if text_task else found
@@ -99,7 +125,10 @@ def _with_text(found: list[ColumnFacts], table: Table) -> list[ColumnFacts]:
         raise DataError("no column holds text", where=table.where, allowed=[f"{c.name} ({c.kind})" for c in found],
                         try_="name the text in data.input, or set task: tabular-classification")  # fmt: skip
     longest = max(words, key=lambda column: sum(len(cell) for cell in column.values if isinstance(cell, str)))
-    return [inspect(column.name, table.columns[column.name], only_text=True) if column is longest else column for column in found]
+    return [
+        inspect(column.name, table.columns[column.name], only_text=True) if column is longest else column
+        for column in found
+    ]
 
 
 def _without_odd(spec: Spec, table: Table, columns: Sequence[ColumnFacts]) -> list[ColumnFacts]:
@@ -109,8 +138,10 @@ def _without_odd(spec: Spec, table: Table, columns: Sequence[ColumnFacts]) -> li
     used = [column for column in columns if column.oddity == "none"]
     if not used:
         raise DataError(
-            "no usable input column: all are empty, constant, identifiers or dates", where=table.where,
-            got=", ".join(f"{column.name} ({column.oddity})" for column in columns)[:200], try_="name the columns to use in data.input",
+            "no usable input column: all are empty, constant, identifiers or dates",
+            where=table.where,
+            got=", ".join(f"{column.name} ({column.oddity})" for column in columns)[:200],
+            try_="name the columns to use in data.input",
         )
     return used
 
@@ -119,7 +150,9 @@ def _masked(spec: Spec, columns: list[ColumnFacts]) -> list[ColumnFacts]:
     if spec.risk.personal_data != "mask":
         return columns
     return [
-        replace(column, values=[None if cell is None else personal.mask(cell) for cell in column.values]) if isinstance(column.values, list) else column
+        replace(column, values=[None if cell is None else personal.mask(cell) for cell in column.values])
+        if isinstance(column.values, list)
+        else column
         for column in columns
     ]
 
@@ -132,8 +165,11 @@ def _times(spec: Spec, table: Table) -> tuple[NDArray[np.float64] | None, Cells 
     times, bad = as_times(cells)
     if bad:
         raise DataError(
-            f"{len(bad)} cells of the time column '{name}' are neither date nor number", where=f"{table.where}:{table.lines[bad[0]]}", got=cells[bad[0]],
-            allowed="2024-05-01, 2024/5/1 13:30, 2024年5月1日, 20240501 or a number", try_="mend those cells, or remove data.split.time",
+            f"{len(bad)} cells of the time column '{name}' are neither date nor number",
+            where=f"{table.where}:{table.lines[bad[0]]}",
+            got=cells[bad[0]],
+            allowed="2024-05-01, 2024/5/1 13:30, 2024年5月1日, 20240501 or a number",
+            try_="mend those cells, or remove data.split.time",
         )
     return times, cells
 
@@ -155,7 +191,12 @@ class _Rows:
 
 
 def _take(
-    columns: Sequence[ColumnFacts], labels: Cells, groups: Cells | None, times: NDArray[np.float64] | None, cleaned: Cleaned, classes: Sequence[str]
+    columns: Sequence[ColumnFacts],
+    labels: Cells,
+    groups: Cells | None,
+    times: NDArray[np.float64] | None,
+    cleaned: Cleaned,
+    classes: Sequence[str],
 ) -> _Rows:
     order, code = cleaned.used, {label: index for index, label in enumerate(classes)}
     return _Rows(
@@ -181,10 +222,17 @@ def _classes(spec: Spec, table: Table, labels: Cells, cleaned: Cleaned) -> tuple
         what = "every text carries two labels" if cleaned.conflicting_rows else "no row has both a label and an input"
         raise DataError(what, where=where, got=f"{len(table)} rows read", try_="check data.target and data.input")
     if len(classes) == 1:
-        raise DataError("only one class, so there is nothing to decide", where=where, got=classes[0], try_="add rows of the other class, or correct data.target")
-    if len(classes) > _MOST_CLASSES or (len(classes) > len(names) / 4 and len(names) >= 20):  # noqa: PLR2004 - four rows a class, on average
         raise DataError(
-            f"{len(classes)} classes for {len(names)} rows: this is not a column of classes", where=where, got=", ".join(classes[:3])[:120],
+            "only one class, so there is nothing to decide",
+            where=where,
+            got=classes[0],
+            try_="add rows of the other class, or correct data.target",
+        )
+    if len(classes) > _MOST_CLASSES or (len(classes) > len(names) / 4 and len(names) >= 20):
+        raise DataError(
+            f"{len(classes)} classes for {len(names)} rows: this is not a column of classes",
+            where=where,
+            got=", ".join(classes[:3])[:120],
             try_="name the label column in data.target; numbers to be predicted must first be cut into classes",
         )
     _check_names(spec, classes)
@@ -198,7 +246,9 @@ def _check_names(spec: Spec, classes: Sequence[str]) -> None:
     for where, label in named:
         if label is not None and label not in classes:
             near = difflib.get_close_matches(label, classes, n=1, cutoff=0.4)
-            raise DataError("no row has this label", where=where, got=label, allowed=list(classes), try_=near[0] if near else None)
+            raise DataError(
+                "no row has this label", where=where, got=label, allowed=list(classes), try_=near[0] if near else None
+            )
 
 
 def _texts(columns: Mapping[str, Values], used: Sequence[ColumnFacts]) -> list[str]:
@@ -213,18 +263,14 @@ def _split(spec: Spec, rows: _Rows, clusters: NDArray[np.int64], classes: Sequen
     return split_rows(rows.labels, rows.keys, clusters, spec.seed, sizes, classes)
 
 
-def needed_rows(spec: Spec, labels: NDArray[np.int64], classes: Sequence[str]) -> int | None:
-    """Return the confirm rows that prove the specification's floor, None without a floor or above a million."""
-    quality = spec.requirements.quality
-    if quality.floor is None:
-        return None
-    counted = np.bincount(labels, minlength=len(classes)) / len(labels)
-    positive = float(counted[list(classes).index(spec.data.positive)]) if spec.data.positive in classes else None
-    return rows_to_prove(quality.floor, spec.decision.confidence, quality.metric, counted.tolist(), positive)
-
-
 def _frozen(
-    spec: Spec, table: Table, used: Sequence[ColumnFacts], classes: tuple[str, ...], rows: _Rows, near: NDArray[np.int64], splits: NDArray[np.int8]
+    spec: Spec,
+    table: Table,
+    used: Sequence[ColumnFacts],
+    classes: tuple[str, ...],
+    rows: _Rows,
+    near: NDArray[np.int64],
+    splits: NDArray[np.int8],
 ) -> Frozen:
     keep = np.flatnonzero(splits != DROPPED)
     columns = {name: _pick(values, keep) for name, values in rows.columns.items()}
@@ -260,8 +306,3 @@ def _language(spec: Spec, columns: Mapping[str, Values], used: Sequence[ColumnFa
     kinds = [kind for kind in ("text", "category") if any(column.kind == kind for column in used)][:1]
     cells = [cell for column in used if column.kind in kinds for cell in list(columns[column.name])[:2000]]
     return language_of(cell for cell in cells if isinstance(cell, str))
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes: what tells that a data file changed underneath a study."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

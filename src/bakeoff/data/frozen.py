@@ -53,7 +53,9 @@ class Frozen:
         """Return the number of rows."""
         return len(self.labels)
 
-    def indices(self, split: SplitName, fraction: float = 1.0, seed: int = 0, limit: int | None = None) -> NDArray[np.int32]:
+    def indices(
+        self, split: SplitName, fraction: float = 1.0, seed: int = 0, limit: int | None = None
+    ) -> NDArray[np.int32]:
         """Return the row numbers of (a part of) a split, ascending.
 
         ``fraction`` and ``limit`` take a stratified subset: larger ones contain smaller ones of the same ``seed``, and every
@@ -137,7 +139,10 @@ def _unpacked(arrays: Mapping[str, NDArray[Any]]) -> Values:
         return arrays["number"].astype(np.float64)
     text = arrays["text"].tobytes().decode()
     ends = arrays["ends"].tolist()
-    return [None if gone else text[start:end] for start, end, gone in zip([0, *ends], ends, arrays["missing"].tolist(), strict=False)]
+    return [
+        None if gone else text[start:end]
+        for start, end, gone in zip([0, *ends], ends, arrays["missing"].tolist(), strict=False)
+    ]
 
 
 # --- on disk -------------------------------------------------------------------------------------------------------
@@ -147,7 +152,9 @@ def save_frozen(frozen: Frozen, directory: str | Path) -> None:
     """Write ``frozen.json`` and ``frozen.npz``; each file is complete or absent, whenever this is interrupted."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, NDArray[Any]] = {name: getattr(frozen, name) for name in ("labels", "splits", "keys", "copies", "near", "lines")}
+    arrays: dict[str, NDArray[Any]] = {
+        name: getattr(frozen, name) for name in ("labels", "splits", "keys", "copies", "near", "lines")
+    }
     for index, column in enumerate(frozen.inputs):
         arrays |= {f"column{index}.{name}": array for name, array in _packed(frozen.columns[column.name]).items()}
     if frozen.groups is not None:
@@ -185,12 +192,25 @@ def load_frozen(directory: str | Path) -> Frozen:
             arrays = {name: archive[name] for name in archive.files}
         frozen = _restored(record, arrays)
     except FileNotFoundError as error:
-        raise StudyError("no frozen data here", where=str(error.filename), try_="run the study again; nothing already measured is lost") from None
+        raise StudyError(
+            "no frozen data here",
+            where=str(error.filename),
+            try_="run the study again; nothing already measured is lost",
+        ) from None
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise StudyError(f"the frozen data is damaged: {error}", where=str(folder), try_="run the study again; nothing already measured is lost") from None
+        raise StudyError(
+            f"the frozen data is damaged: {error}",
+            where=str(folder),
+            try_="run the study again; nothing already measured is lost",
+        ) from None
     actual = fingerprint_of(frozen.columns, frozen.inputs, frozen.classes, frozen.labels, frozen.splits, frozen.groups)
     if actual != frozen.fingerprint:
-        raise StudyError("the frozen data was altered: it does not match its fingerprint", where=str(folder), got=actual, allowed=frozen.fingerprint)
+        raise StudyError(
+            "the frozen data was altered: it does not match its fingerprint",
+            where=str(folder),
+            got=actual,
+            allowed=frozen.fingerprint,
+        )
     return frozen
 
 

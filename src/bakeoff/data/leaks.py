@@ -34,7 +34,7 @@ class Leak:
 
 def find_leaks(frozen: Frozen, target: str) -> list[Leak]:
     """Return suspicious input columns, the most telling first. Learns on train, looks at select; confirm stays untouched."""
-    train, held = frozen.splits == 0, frozen.splits == 2  # noqa: PLR2004 - index of select in SPLITS
+    train, held = frozen.splits == 0, frozen.splits == 2
     found = []
     for column in frozen.inputs:
         values = frozen.columns[column.name]
@@ -61,7 +61,13 @@ def codes(values: NDArray[np.float64] | Cells, train: NDArray[np.bool_]) -> NDAr
 
 
 def _predicts(
-    name: str, code: NDArray[np.int64], labels: NDArray[np.int64], train: NDArray[np.bool_], held: NDArray[np.bool_], target: str, columns: int
+    name: str,
+    code: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    train: NDArray[np.bool_],
+    held: NDArray[np.bool_],
+    target: str,
+    columns: int,
 ) -> Leak | None:
     alone = held_out_recall(code, labels, train, held)
     chance = 1.0 / (int(labels.max()) + 1)
@@ -73,7 +79,9 @@ def _predicts(
     return None
 
 
-def held_out_recall(code: NDArray[np.int64], labels: NDArray[np.int64], train: NDArray[np.bool_], held: NDArray[np.bool_]) -> float:
+def held_out_recall(
+    code: NDArray[np.int64], labels: NDArray[np.int64], train: NDArray[np.bool_], held: NDArray[np.bool_]
+) -> float:
     """Return the balanced accuracy on held-out rows of guessing, for each code, the class it favours most in training.
 
     Counts are divided by the class size, so that the guess is not simply the largest class; unseen codes count as wrong.
@@ -84,7 +92,9 @@ def held_out_recall(code: NDArray[np.int64], labels: NDArray[np.int64], train: N
     seen = table.sum(axis=1) > 0
     favoured = (table / np.maximum(table.sum(axis=0), _SMOOTH)).argmax(axis=1)
     right = (favoured[code] == labels) & seen[code]
-    recalls = [float(right[held & (labels == label)].mean()) for label in range(count) if np.any(held & (labels == label))]
+    recalls = [
+        float(right[held & (labels == label)].mean()) for label in range(count) if np.any(held & (labels == label))
+    ]
     return float(np.mean(recalls)) if recalls else 0.0
 
 
@@ -98,16 +108,16 @@ def name_repeats(name: str, target: str) -> bool:
 
 def _label_words(name: str, cells: Cells, frozen: Frozen) -> Leak | None:
     """Check whether the label's own words stand in the text and settle the class."""
-    rows = np.flatnonzero(frozen.splits != 3)[:_MOST_TEXT_ROWS]  # noqa: PLR2004 - index of confirm in SPLITS
+    rows = np.flatnonzero(frozen.splits != 3)[:_MOST_TEXT_ROWS]
     texts = [(cells[row] or "").casefold() for row in rows.tolist()]
     words = [label.casefold() for label in frozen.classes]
-    if any(len(word) < 2 for word in words):  # noqa: PLR2004 - single letters and digits occur everywhere
+    if any(len(word) < 2 for word in words):
         return None
     present = np.asarray([[word in text for word in words] for text in texts], dtype=np.bool_)
     labels = frozen.labels[rows]
     own = present[np.arange(len(rows)), labels]
     others = (present.sum(axis=1) - own) > 0
     decided = float(np.mean(own & ~others))
-    if decided >= 0.5 and float(np.mean(others & ~own)) <= (1 - _ALMOST):  # noqa: PLR2004 - half of the rows
+    if decided >= 0.5 and float(np.mean(others & ~own)) <= (1 - _ALMOST):
         return Leak(name, "label_in_text", decided, suspect=True)
     return None

@@ -9,11 +9,14 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-_GRAM = 3
+_GRAM_HAN, _GRAM_LATIN = 3, 6
+_HAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_HAN_SHARE = 0.2
 _BANDS, _ROWS = 16, 4
 _SIMILAR = 0.7
 _STRICT = 0.9
@@ -40,12 +43,19 @@ def near_clusters(texts: Sequence[str]) -> NDArray[np.int64]:
     """Return for each text the smallest index of the cluster of near repeats it belongs to (its own when it has none).
 
     Two texts are near when their letters and digits (case, width and punctuation folded) share at least 70 % of their
-    character 3-grams (Jaccard). The similarity is raised to 90 % where a chain of likenesses would tie a fifth of all rows together.
-    Cost grows with the characters, not with the pairs; deterministic.
+    character n-grams (Jaccard; n is 3 in Chinese, Japanese and Korean, else 6). The similarity is raised to 90 % where a chain of
+    likenesses would tie a fifth of all rows together. Cost grows with the characters, not with the pairs; deterministic.
     """
     normal = [(normalised(text) or "".join(text.split()))[:_MAX_CHARS] for text in texts]
-    grams = _grams(normal)
-    pairs = _similar_pairs(grams, _candidates(grams, normal))
+    pairs: list[tuple[int, int, float]] = []
+    han = np.asarray([len(_HAN.findall(text)) >= _HAN_SHARE * len(text) for text in normal], dtype=np.bool_)
+    for members, size in ((np.flatnonzero(han), _GRAM_HAN), (np.flatnonzero(~han), _GRAM_LATIN)):
+        chosen = [normal[index] for index in members.tolist()]
+        grams = _grams(chosen, size)
+        pairs += [
+            (int(members[a]), int(members[b]), similarity)
+            for a, b, similarity in _similar_pairs(grams, _candidates(grams))
+        ]
     clusters = components(len(texts), [(a, b) for a, b, _ in pairs])
     if len(texts) and np.bincount(clusters).max() > max(_LARGEST_CLUSTER * len(texts), 20):
         clusters = components(len(texts), [(a, b) for a, b, similarity in pairs if similarity >= _STRICT])
@@ -81,11 +91,11 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
-def _grams(texts: Sequence[str]) -> _Grams:
+def _grams(texts: Sequence[str], size: int) -> _Grams:
     parts: list[NDArray[np.uint64]] = []
     lengths: list[int] = []
     for chunk in _chunks(texts):
-        values, counts = _chunk_grams(chunk)
+        values, counts = _chunk_grams(chunk, size)
         parts.append(values)
         lengths.extend(counts.tolist())
     starts = np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int64)
@@ -105,16 +115,16 @@ def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _chunk_grams(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Hash the distinct 3-grams of each text; a text shorter than that is padded to one gram of its own."""
-    padded = [text.ljust(_GRAM, "\x00") for text in texts]
+def _chunk_grams(texts: Sequence[str], size: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Hash the distinct n-grams of each text; a text shorter than that is padded to one gram of its own."""
+    padded = [text.ljust(size, "\x00") for text in texts]
     points = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
     lengths = np.asarray([len(text) for text in padded], dtype=np.int64)
     owner = np.repeat(np.arange(len(texts)), lengths)
-    hashes = np.zeros(len(points) - _GRAM + 1, dtype=np.uint64)
-    for offset in range(_GRAM):
-        hashes = hashes * _PRIME + points[offset : len(points) - _GRAM + 1 + offset]
-    inside = owner[: len(hashes)] == owner[_GRAM - 1 :]
+    hashes = np.zeros(len(points) - size + 1, dtype=np.uint64)
+    for offset in range(size):
+        hashes = hashes * _PRIME + points[offset : len(points) - size + 1 + offset]
+    inside = owner[: len(hashes)] == owner[size - 1 :]
     hashes, owner = _mix(hashes[inside]), owner[: len(hashes)][inside]
     order = np.lexsort((hashes, owner))
     hashes, owner = hashes[order], owner[order]
@@ -133,14 +143,15 @@ def _signatures(grams: _Grams) -> NDArray[np.uint64]:
     return out
 
 
-def _candidates(grams: _Grams, texts: Sequence[str]) -> set[tuple[int, int]]:
+def _candidates(grams: _Grams) -> set[tuple[int, int]]:
     """Pairs that agree in a whole band; in a crowded bucket each row is held against its first member and its neighbour only."""
     pairs: set[tuple[int, int]] = set()
-    if len(texts) < 2:  # noqa: PLR2004 - a pair needs two
+    count = len(grams.starts) - 1
+    if count < 2:
         return pairs
     signatures = _signatures(grams)
     for band in range(_BANDS):
-        key = np.zeros(len(texts), dtype=np.uint64)
+        key = np.zeros(count, dtype=np.uint64)
         for row in signatures[band * _ROWS : (band + 1) * _ROWS]:
             key = _mix(key * _PRIME + row)
         for bucket in _buckets(key):
@@ -162,7 +173,7 @@ def _bucket_pairs(bucket: list[int]) -> Iterator[tuple[int, int]]:
         yield from ((a, b) for index, a in enumerate(bucket) for b in bucket[index + 1 :])
         return
     yield from ((bucket[0], other) for other in bucket[1:])
-    yield from zip(bucket[1:], bucket[2:], strict=False)
+    yield from pairwise(bucket[1:])
 
 
 def _similar_pairs(grams: _Grams, pairs: set[tuple[int, int]]) -> list[tuple[int, int, float]]:

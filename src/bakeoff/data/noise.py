@@ -52,7 +52,9 @@ def measured_profile(spec: Spec, base_dir: Path | None, frozen: Frozen) -> Froze
     advice = (*_floor_advice(spec, ceiling), *_naive_advice(naive, honest))
     order = {"stop": 0, "warn": 1, "info": 2}
     merged = tuple(sorted((*advice, *frozen.profile.advice), key=lambda item: order[item.severity]))
-    profile: Profile = frozen.profile.model_copy(update={"noise_ceiling": ceiling, "naive_score": naive, "advice": merged})
+    profile: Profile = frozen.profile.model_copy(
+        update={"noise_ceiling": ceiling, "naive_score": naive, "advice": merged}
+    )
     return replace(frozen, profile=profile)
 
 
@@ -83,10 +85,20 @@ def noise_ceiling(frozen: Frozen, seed: int = 0, threads: int = 1) -> Measuremen
         probabilities = out_of_fold(features, labels, folds, classes, seed)
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
     noise, _, high = noise_share(confident_joint(labels, probabilities), labels, seed)
-    noise, high = min(noise, 1 - accuracy), min(high, 1 - accuracy)  # the labels allow at least what a model reached on them
+    noise, high = (
+        min(noise, 1 - accuracy),
+        min(high, 1 - accuracy),
+    )  # the labels allow at least what a model reached on them
     low = min(sure_noise(labels, probabilities), noise)
     return Measurement(
-        name="noise_ceiling", value=1 - noise, low=1 - high, high=1 - low, confidence=0.95, n=len(rows), unit="accuracy", provenance="predicted",
+        name="noise_ceiling",
+        value=1 - noise,
+        low=1 - high,
+        high=1 - low,
+        confidence=0.95,
+        n=len(rows),
+        unit="accuracy",
+        provenance="predicted",
         remark=_remark(frozen, noise, low, accuracy),
     )
 
@@ -96,7 +108,8 @@ def _remark(frozen: Frozen, noise: float, low: float, accuracy: float) -> str:
     repeated = conflicts + int(frozen.copies[frozen.copies > 1].sum())
     seen = f" Direct evidence: {conflicts} of {repeated} repeated rows carry two labels." if conflicts else ""
     return (
-        f"Confident learning doubts {noise:.1%} of the labels, with a linear model that is right on {accuracy:.1%}. It takes rows that are hard for this model for "
+        f"Confident learning doubts {noise:.1%} of the labels, with a linear model that is right on {accuracy:.1%}. "
+        "It takes rows that are hard for this model for "
         f"wrong labels, so the true ceiling may be higher; even where the model is surest, at least {low:.1%} of the labels disagree.{seen}"
     )
 
@@ -107,7 +120,9 @@ def confident_joint(labels: NDArray[np.int64], probabilities: NDArray[np.float64
     Returns (k, k); a row confident of nothing is not counted (Northcutt et al. 2021, equation 1).
     """
     count = probabilities.shape[1]
-    thresholds = np.asarray([probabilities[labels == j, j].mean() if np.any(labels == j) else 2.0 for j in range(count)])
+    thresholds = np.asarray(
+        [probabilities[labels == j, j].mean() if np.any(labels == j) else 2.0 for j in range(count)]
+    )
     confident = probabilities >= thresholds
     some = confident.any(axis=1)
     best = np.where(confident, probabilities, -1.0).argmax(axis=1)
@@ -122,7 +137,9 @@ def noise_share(joint: NDArray[np.int64], labels: NDArray[np.int64], seed: int) 
     total = int(joint.sum())
     if not total:
         return 0.0, 0.0, 0.0
-    drawn = np.random.default_rng(seed).multinomial(total, (joint / total).ravel(), size=_DRAWS).reshape(-1, *joint.shape)
+    drawn = (
+        np.random.default_rng(seed).multinomial(total, (joint / total).ravel(), size=_DRAWS).reshape(-1, *joint.shape)
+    )
     shares = _off_diagonal(drawn.astype(np.float64), sizes)
     value = float(_off_diagonal(joint[None].astype(np.float64), sizes)[0])
     low, high = (float(edge) for edge in np.quantile(shares, [0.025, 0.975]))
@@ -156,7 +173,7 @@ def _off_diagonal(joints: NDArray[np.float64], sizes: NDArray[np.float64]) -> ND
     kept = np.einsum("bii->bi", joints)
     rows = joints.sum(axis=2)
     right = np.divide(kept, rows, out=np.ones_like(kept), where=rows > 0)
-    return 1.0 - (right * sizes).sum(axis=1) / sizes.sum()
+    return np.asarray(1.0 - (right * sizes).sum(axis=1) / sizes.sum(), dtype=np.float64)
 
 
 def _sample(frozen: Frozen, seed: int) -> NDArray[np.int64]:
@@ -177,7 +194,15 @@ def _too_few(frozen: Frozen, rows: NDArray[np.int64]) -> Measurement | None:
     if len(rows) >= _FEWEST and rarest >= 2 * _FOLDS:
         return None
     need = f"needs {_FEWEST} rows outside confirm and {2 * _FOLDS} of each class; there are {len(rows)}, of the rarest class {rarest}"
-    return Measurement(name="noise_ceiling", value=None, n=len(rows), unit="accuracy", provenance="predicted", validity="refused", remark=need)
+    return Measurement(
+        name="noise_ceiling",
+        value=None,
+        n=len(rows),
+        unit="accuracy",
+        provenance="predicted",
+        validity="refused",
+        remark=need,
+    )
 
 
 # --- the careless split --------------------------------------------------------------------------------------------
@@ -191,38 +216,62 @@ def naive_score(frozen: Frozen, seed: int = 0) -> Measurement:
     rows = np.repeat(np.arange(len(frozen)), frozen.copies)
     order = np.random.default_rng([seed, 1]).permutation(len(rows))[:_RAW_ROWS]
     held = len(order) // _HELD_OUT
-    return _scored(frozen, rows[order[held:]], rows[order[:held]], seed, "naive_score", "random split with duplicates left in")
+    return _scored(
+        frozen, rows[order[held:]], rows[order[:held]], seed, "naive_score", "random split with duplicates left in"
+    )
 
 
 def honest_score(frozen: Frozen, seed: int = 0) -> Measurement:
     """Accuracy of the same model, trained on *train* and judged on *select*: no row has a twin on the other side."""
-    train, held = frozen.indices("train", seed=seed, limit=_RAW_ROWS), frozen.indices("select", seed=seed, limit=_RAW_ROWS)
-    return _scored(frozen, train.astype(np.int64), held.astype(np.int64), seed, "honest_score", "duplicates removed, groups and time honoured")
+    train, held = (
+        frozen.indices("train", seed=seed, limit=_RAW_ROWS),
+        frozen.indices("select", seed=seed, limit=_RAW_ROWS),
+    )
+    return _scored(
+        frozen,
+        train.astype(np.int64),
+        held.astype(np.int64),
+        seed,
+        "honest_score",
+        "duplicates removed, groups and time honoured",
+    )
 
 
-def _scored(frozen: Frozen, train: NDArray[np.int64], held: NDArray[np.int64], seed: int, name: str, remark: str) -> Measurement:
-    if len(held) < 2 or len(np.unique(frozen.labels[train])) < 2:  # noqa: PLR2004 - nothing to learn or to judge
+def _scored(
+    frozen: Frozen, train: NDArray[np.int64], held: NDArray[np.int64], seed: int, name: str, remark: str
+) -> Measurement:
+    if len(held) < 2 or len(np.unique(frozen.labels[train])) < 2:
         return Measurement(name=name, value=None, unit="accuracy", validity="refused", remark="too few rows")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a model short of convergence is good enough here
         distinct, place = np.unique(np.concatenate([train, held]), return_inverse=True)
         features = _with_sklearn(lambda: design(frozen, distinct))
         model = fitted(features[place[: len(train)]], frozen.labels[train], seed)
-        right = predicted(model, features[place[len(train) :]], len(frozen.classes)).argmax(axis=1) == frozen.labels[held]
+        right = (
+            predicted(model, features[place[len(train) :]], len(frozen.classes)).argmax(axis=1) == frozen.labels[held]
+        )
     value, error = float(right.mean()), 1.96 * float(np.sqrt(right.mean() * (1 - right.mean()) / len(held)))
     return Measurement(
-        name=name, value=value, low=max(value - error, 0.0), high=min(value + error, 1.0), confidence=0.95, n=len(held), unit="accuracy",
+        name=name,
+        value=value,
+        low=max(value - error, 0.0),
+        high=min(value + error, 1.0),
+        confidence=0.95,
+        n=len(held),
+        unit="accuracy",
         remark=f"linear model, {len(train)} training rows; {remark}",
     )
 
 
 def _with_sklearn(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever ``work`` returns
     try:
-        import sklearn  # noqa: F401, PLC0415 - only to fail early with a clear word
+        import sklearn  # noqa: F401 - only to fail early with a clear word
 
         return work()
     except ImportError:
-        raise UnavailableError("estimating label noise needs scikit-learn, which is not installed", try_="pip install 'bakeoff[classic]'") from None
+        raise UnavailableError(
+            "estimating label noise needs scikit-learn, which is not installed", try_="pip install 'bakeoff[classic]'"
+        ) from None
 
 
 # --- advice --------------------------------------------------------------------------------------------------------
@@ -230,20 +279,33 @@ def _with_sklearn(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever ``
 
 def _floor_advice(spec: Spec, ceiling: Measurement) -> tuple[Advice, ...]:
     floor = spec.requirements.quality.floor
-    if floor is None or ceiling.value is None or ceiling.high is None or floor <= ceiling.high or spec.requirements.quality.metric == "roc_auc":
+    if (
+        floor is None
+        or ceiling.value is None
+        or ceiling.high is None
+        or floor <= ceiling.high
+        or spec.requirements.quality.metric == "roc_auc"
+    ):
         return ()
     return (Advice(
         code="floor_above_ceiling", severity="warn",
         message=Words(
             zh=f"下限 {floor:g} 高于标签噪声估计的上限 {ceiling.value:.3f}（区间到 {ceiling.high:.3f}）：可能没有方案达得到。",
-            en=f"The floor of {floor:g} lies above what the labels seem to allow, {ceiling.value:.3f} (up to {ceiling.high:.3f}): perhaps no candidate can reach it.",
+            en=f"The floor of {floor:g} lies above what the labels seem to allow, {ceiling.value:.3f} (up to {ceiling.high:.3f}): "
+            "perhaps no candidate can reach it.",
         ),
         action=Words(zh="复核存疑的标签，或调低 requirements.quality.floor。", en="Review doubtful labels, or lower requirements.quality.floor."),
     ),)  # fmt: skip
 
 
 def _naive_advice(naive: Measurement | None, honest: Measurement | None) -> tuple[Advice, ...]:
-    if naive is None or honest is None or naive.value is None or honest.value is None or naive.value - honest.value < 0.01:  # noqa: PLR2004 - a point
+    if (
+        naive is None
+        or honest is None
+        or naive.value is None
+        or honest.value is None
+        or naive.value - honest.value < 0.01
+    ):
         return ()
     return (Advice(
         code="naive_score", severity="warn",
@@ -251,5 +313,6 @@ def _naive_advice(naive: Measurement | None, honest: Measurement | None) -> tupl
             zh=f"同一个线性模型，留着重复行随机划分读出 {naive.value:.3f}，诚实划分只有 {honest.value:.3f}。",
             en=f"The same linear model reads {naive.value:.3f} on a random split with duplicates left in, and {honest.value:.3f} on an honest one.",
         ),
-        action=Words(zh="以诚实划分为准；别处报过的高分请按此重算。", en="Trust the honest figure; recompute scores reported elsewhere on such a split."),
+        action=Words(zh="以诚实划分为准；别处报过的高分请按此重算。",
+                     en="Trust the honest figure; recompute scores reported elsewhere on such a split."),
     ),)  # fmt: skip

@@ -57,14 +57,16 @@ def _luhn(digits: str) -> bool:
     total = 0
     for index, digit in enumerate(reversed(digits)):
         value = int(digit) * (1 + index % 2)
-        total += value - 9 if value > 9 else value  # noqa: PLR2004 - sum of its two digits
+        total += value - 9 if value > 9 else value
     return total % 10 == 0
 
 
 def _resident_id(text: str) -> bool:
     """Province, birth date and check character (ISO 7064 MOD 11-2) of an 18-digit number."""
     weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-    if sum(int(digit) * weight for digit, weight in zip(text, weights, strict=False)) % 11 != "10X98765432".index(text[17].upper()):
+    if sum(int(digit) * weight for digit, weight in zip(text, weights, strict=False)) % 11 != "10X98765432".index(
+        text[17].upper()
+    ):
         return False
     return _date(text[6:14])
 
@@ -74,17 +76,17 @@ def _date(text: str) -> bool:
         born = dt.date(int(text[:4]), int(text[4:6]), int(text[6:8]))
     except ValueError:
         return False
-    return 1900 <= born.year <= 2100  # noqa: PLR2004 - people alive
+    return 1900 <= born.year <= 2100
 
 
 def _card(text: str) -> bool:
     digits = re.sub(r"[ -]", "", text)
-    return digits[0] in "3456" and len(set(digits)) > 3 and _luhn(digits)  # noqa: PLR2004 - not 4444 4444 …
+    return digits[0] in "3456" and len(set(digits)) > 3 and _luhn(digits)
 
 
 def _ip(text: str) -> bool:
     parts = [int(part) for part in text.split(".")]
-    return all(part <= 255 for part in parts) and 0 < parts[0] < 240 and parts != [1, 2, 3, 4]  # noqa: PLR2004 - IPv4
+    return all(part <= 255 for part in parts) and 0 < parts[0] < 240 and parts != [1, 2, 3, 4]
 
 
 def _ssn(text: str) -> bool:
@@ -94,7 +96,7 @@ def _ssn(text: str) -> bool:
 
 def _north_american(text: str) -> bool:
     digits = re.sub(r"\D", "", text)
-    return len(set(digits)) > 2 and not re.match(r"1?(?:800|888|877|866|400)", digits)  # noqa: PLR2004 - not 555 555 5555, no service line
+    return len(set(digits)) > 2 and not re.match(r"1?(?:800|888|877|866|400)", digits)
 
 
 _DIGITS = re.compile(r"\d{7}|\d{3}[- .)]")
@@ -102,25 +104,70 @@ _LONG = re.compile(r"\d{4}")
 _DETECTORS: Final = (
     _Detector(
         "resident_id",
-        re.compile(r"(?<![0-9A-Za-z])(?P<v>[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])\d{3}[\dXx])(?![0-9A-Za-z])"),
-        re.compile(r"\d{17}"), _resident_id,
+        re.compile(
+            r"(?<![0-9A-Za-z])(?P<v>[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])\d{3}[\dXx])(?![0-9A-Za-z])"
+        ),
+        re.compile(r"\d{17}"),
+        _resident_id,
     ),
-    _Detector("bank_card", re.compile(r"(?<![\d.,-])(?P<v>[3-6]\d{3}(?:[ -]?\d{4}){2}[ -]?\d{1,7})(?![\d.,]?\d)"), _LONG,
-              lambda text: 15 <= len(re.sub(r"\D", "", text)) <= 19 and _card(text)),  # noqa: PLR2004 - ISO/IEC 7812
-    _Detector("mobile_phone", re.compile(r"(?<![\d.A-Za-z])(?:\+?(?:00)?86[- ]?)?(?P<v>1[3-9]\d[- ]?\d{4}[- ]?\d{4})(?![\d.]?\d)"), _DIGITS),
-    _Detector("landline", re.compile(
-        r"(?<![\d.A-Za-z-])(?P<v>\(?0(?:10|2\d|[3-9]\d{2})\)?(?:-| )\d{7,8})(?!\d|-\d{5})|(?:电话|座机|热线|传真|致电)[是为：:\s]{0,3}(?P<w>\d{7,8})(?!\d)"), _DIGITS),
+    _Detector(
+        "bank_card",
+        re.compile(r"(?<![\d.,-])(?P<v>[3-6]\d{3}(?:[ -]?\d{4}){2}[ -]?\d{1,7})(?![\d.,]?\d)"),
+        _LONG,
+        lambda text: 15 <= len(re.sub(r"\D", "", text)) <= 19 and _card(text),
+    ),
+    _Detector(
+        "mobile_phone",
+        re.compile(r"(?<![\d.A-Za-z])(?:\+?(?:00)?86[- ]?)?(?P<v>1[3-9]\d[- ]?\d{4}[- ]?\d{4})(?![\d.]?\d)"),
+        _DIGITS,
+    ),
+    _Detector(
+        "landline",
+        re.compile(
+            r"(?<![\d.A-Za-z-])(?P<v>\(?0(?:10|2\d|[3-9]\d{2})\)?(?:-| )\d{7,8})(?!\d|-\d{5})"
+            r"|(?:电话|座机|热线|传真|致电)[是为：:\s]{0,3}(?P<w>\d{7,8})(?!\d)"
+        ),
+        _DIGITS,
+    ),
     _Detector("ssn", re.compile(r"(?<![\d-])(?P<v>\d{3}-\d{2}-\d{4})(?![\d-])"), re.compile(r"\d-\d\d-\d"), _ssn),
-    _Detector("phone", re.compile(
-        r"(?<![\w.+-])(?P<v>\+(?!86)[1-9]\d{0,2}[ .-]?\(?\d{1,4}\)?(?:[ .-]?\d{2,4}){2,4}|(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[ .-])[2-9]\d{2}[ .-]\d{4})(?![\d-])"),
-        re.compile(r"\d{3}"), _north_american),
-    _Detector("email", re.compile(r"(?<![\w.+-])(?P<v>[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24})(?![A-Za-z0-9])", re.ASCII), re.compile("@")),
-    _Detector("ip_address", re.compile(r"(?<![\w.])(?P<v>\d{1,3}(?:\.\d{1,3}){3})(?![\w]|\.\d)"), re.compile(r"\d\.\d{1,3}\.\d"), _ip),
-    _Detector("passport", re.compile(
-        r"(?:护照|通行证|passport)(?:号码?|编号|证号|\s?(?:no|number|num|#))?\.?[是为：:\s]{0,3}(?P<v>[A-Z]{1,2}\d{7,8}|\d{9})(?![0-9A-Za-z])", re.IGNORECASE),
-        re.compile("护照|通行证|passport", re.IGNORECASE)),
+    _Detector(
+        "phone",
+        re.compile(
+            r"(?<![\w.+-])(?P<v>\+(?!86)[1-9]\d{0,2}[ .-]?\(?\d{1,4}\)?(?:[ .-]?\d{2,4}){2,4}"
+            r"|(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[ .-])[2-9]\d{2}[ .-]\d{4})(?![\d-])"
+        ),
+        re.compile(r"\d{3}"),
+        _north_american,
+    ),
+    _Detector(
+        "email",
+        re.compile(
+            r"(?<![\w.+-])(?P<v>[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24})(?![A-Za-z0-9])",
+            re.ASCII,
+        ),
+        re.compile("@"),
+    ),
+    _Detector(
+        "ip_address",
+        re.compile(r"(?<![\w.])(?P<v>\d{1,3}(?:\.\d{1,3}){3})(?![\w]|\.\d)"),
+        re.compile(r"\d\.\d{1,3}\.\d"),
+        _ip,
+    ),
+    _Detector(
+        "passport",
+        re.compile(
+            r"(?:护照|通行证|passport)(?:号码?|编号|证号|\s?(?:no|number|num|#))?\.?[是为：:\s]{0,3}(?P<v>[A-Z]{1,2}\d{7,8}|\d{9})(?![0-9A-Za-z])",
+            re.IGNORECASE,
+        ),
+        re.compile("护照|通行证|passport", re.IGNORECASE),
+    ),
     _Detector("person_name", CHINESE_NAME, CHINESE_NAME, plausible_chinese),
-    _Detector("person_name", ENGLISH_NAME, re.compile(r"\b(?:Mrs?|Ms|Dr|Prof|Sir|[Nn]ame|Dear|Regards|Sincerely|Contact|Attn)\b"), plausible_english),
+    _Detector(
+        "person_name",
+        ENGLISH_NAME,
+        re.compile(r"\b(?:Mrs?|Ms|Dr|Prof|Sir|[Nn]ame|Dear|Regards|Sincerely|Contact|Attn)\b"),
+        plausible_english,
+    ),
 )
 
 
@@ -129,7 +176,11 @@ def find(text: str) -> list[Match]:
     taken: list[Match] = []
     for detector in _DETECTORS:
         if detector.hint.search(text):
-            taken.extend(match for match in _matches(detector, text) if not any(match.start < known.end and known.start < match.end for known in taken))
+            taken.extend(
+                match
+                for match in _matches(detector, text)
+                if not any(match.start < known.end and known.start < match.end for known in taken)
+            )
     return sorted(taken)
 
 

@@ -48,7 +48,9 @@ _NOT_NAMES = (
     "老师", "经理", "先生", "女士", "小姐", "同学", "客房", "大堂", "前台", "服务", "销售", "部门", "副总", "主任", "店长", "班长",
 )  # fmt: skip
 _NOT_SECOND = frozenset("一二三四五六七八九十几两多各位名某全以所可能")
-_NOT_ENGLISH = frozenset({"Darcy", "Potter", "Bean", "President", "Speaker", "Chairman", "Right", "Wrong", "Big", "Blobby"})
+_NOT_ENGLISH = frozenset(
+    {"Darcy", "Potter", "Bean", "President", "Speaker", "Chairman", "Right", "Wrong", "Big", "Blobby"}
+)
 
 
 def plausible_chinese(name: str) -> bool:

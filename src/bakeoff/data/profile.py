@@ -15,8 +15,8 @@ from bakeoff.data.clean import Cleaned
 from bakeoff.data.columns import ColumnFacts
 from bakeoff.data.frozen import Frozen
 from bakeoff.data.leaks import Leak, find_leaks
-from bakeoff.data.read import Cells, Table
-from bakeoff.data.sizing import rows_to_prove
+from bakeoff.data.read import Table
+from bakeoff.data.sizing import needed_rows
 from bakeoff.data.split import SPLITS
 from bakeoff.schema.profile import ColumnProfile, PersonalDataCount, Profile, Split
 from bakeoff.schema.spec import Spec
@@ -31,7 +31,6 @@ class Facts:
 
     table: Table
     columns: Sequence[ColumnFacts]
-    labels: Cells
     cleaned: Cleaned
     dropped: int
 
@@ -62,9 +61,9 @@ def build_profile(spec: Spec, frozen: Frozen, facts: Facts) -> Profile:
         ordered_by=spec.data.split.time,
         personal_data=_counted(found),
         leakage_suspects=tuple(leak.column for leak in leaks if leak.suspect),
-        rows_to_prove_floor=_needed(spec, counts, frozen.classes),
+        rows_to_prove_floor=needed_rows(spec, frozen.labels, frozen.classes),
     )
-    return profile.model_copy(update={"advice": advise(spec, frozen, profile, _noticed(frozen, facts, leaks))})
+    return profile.model_copy(update={"advice": advise(spec, profile, _noticed(frozen, facts, leaks))})
 
 
 @dataclass(frozen=True)
@@ -109,15 +108,6 @@ def twin_share(copies: NDArray[np.int32], near: NDArray[np.int64]) -> float:
     return float(np.average(1.0 - _HELD_OUT ** (sizes - 1.0), weights=copies))
 
 
-def _needed(spec: Spec, counts: NDArray[np.int64], classes: Sequence[str]) -> int | None:
-    quality = spec.requirements.quality
-    if quality.floor is None:
-        return None
-    share = (counts / counts.sum()).tolist()
-    positive = share[classes.index(spec.data.positive)] if spec.data.positive in classes else None
-    return rows_to_prove(quality.floor, spec.decision.confidence, quality.metric, share, positive)
-
-
 # --- columns -------------------------------------------------------------------------------------------------------
 
 
@@ -126,14 +116,22 @@ def _column(column: ColumnFacts, found: dict[str, dict[str, NDArray[np.bool_]]])
     if isinstance(values, np.ndarray):
         known = values[~np.isnan(values)]
         return ColumnProfile(
-            name=column.name, kind=column.kind, missing=int(values.size - known.size), distinct=int(np.unique(known).size),
-            low=float(known.min()) if known.size else None, high=float(known.max()) if known.size else None,
+            name=column.name,
+            kind=column.kind,
+            missing=int(values.size - known.size),
+            distinct=int(np.unique(known).size),
+            low=float(known.min()) if known.size else None,
+            high=float(known.max()) if known.size else None,
         )
     filled = [cell for cell in values if cell is not None]
-    base = ColumnProfile(name=column.name, kind=column.kind, missing=len(values) - len(filled), distinct=len(set(filled)))
+    base = ColumnProfile(
+        name=column.name, kind=column.kind, missing=len(values) - len(filled), distinct=len(set(filled))
+    )
     if column.kind == "text" and filled:
         lengths = np.asarray([len(cell) for cell in filled])
-        return base.model_copy(update={"mean_length": round(float(lengths.mean()), 1), "p95_length": float(np.percentile(lengths, 95))})
+        return base.model_copy(
+            update={"mean_length": round(float(lengths.mean()), 1), "p95_length": float(np.percentile(lengths, 95))}
+        )
     top = [] if column.name in found or column.oddity == "identifier" else Counter(filled).most_common(_TOP)
     return base.model_copy(update={"top": tuple((cell[:40], count) for cell, count in top)})
 
@@ -149,7 +147,9 @@ def _personal(columns: Sequence[ColumnFacts]) -> dict[str, dict[str, NDArray[np.
             if cell not in known:
                 known[cell] = frozenset(match.kind for match in personal.find(cell))
             for kind in known[cell]:
-                found.setdefault(column.name, {}).setdefault(kind, np.zeros(len(column.values), dtype=np.bool_))[row] = True
+                found.setdefault(column.name, {}).setdefault(kind, np.zeros(len(column.values), dtype=np.bool_))[
+                    row
+                ] = True
     return found
 
 

@@ -65,7 +65,9 @@ class Table:
             return self.columns[name]
         near = _near(name, self.columns)
         hint = f"{role}: {near}" if near else "check that the first line of the file holds the column names"
-        raise DataError(f"no column '{name}', which {role} names", where=self.where, allowed=list(self.columns), try_=hint)
+        raise DataError(
+            f"no column '{name}', which {role} names", where=self.where, allowed=list(self.columns), try_=hint
+        )
 
 
 def _near(name: str, names: Iterable[str]) -> str | None:
@@ -110,7 +112,12 @@ def _checked(table: Table) -> Table:
     if not table.columns:
         raise DataError("no columns", where=table.where, try_="the first line must hold the column names")
     if not len(table):
-        raise DataError("a header but no rows", where=table.where, got=f"columns {', '.join(table.columns)}"[:200], try_="add labelled rows")
+        raise DataError(
+            "a header but no rows",
+            where=table.where,
+            got=f"columns {', '.join(table.columns)}"[:200],
+            try_="add labelled rows",
+        )
     return table
 
 
@@ -122,10 +129,14 @@ def _bytes(path: Path) -> bytes:
     except IsADirectoryError:
         inside = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in _SUFFIXES)
         raise DataError(
-            "a folder, not a file", where=str(path), try_=f"data.file: {path.name}/{inside[0]}" if inside else "name one table in it"
+            "a folder, not a file",
+            where=str(path),
+            try_=f"data.file: {path.name}/{inside[0]}" if inside else "name one table in it",
         ) from None
     except PermissionError:
-        raise DataError("no permission to read it", where=str(path), try_=f"check the rights of the file and of {path.parent}") from None
+        raise DataError(
+            "no permission to read it", where=str(path), try_=f"check the rights of the file and of {path.parent}"
+        ) from None
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
@@ -134,9 +145,17 @@ def _missing(path: Path) -> DataError:
     try:
         names = sorted(entry.name for entry in path.parent.iterdir())
     except OSError as error:
-        return DataError(f"its folder cannot be read: {error.strerror}", where=str(path), try_="check data.file; it is relative to the specification")
+        return DataError(
+            f"its folder cannot be read: {error.strerror}",
+            where=str(path),
+            try_="check data.file; it is relative to the specification",
+        )
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
-    return DataError("no such file", where=str(path), try_=f"data.file: {near[0]}" if near else "check data.file; it is relative to the specification")
+    return DataError(
+        "no such file",
+        where=str(path),
+        try_=f"data.file: {near[0]}" if near else "check data.file; it is relative to the specification",
+    )
 
 
 def _format(path: Path, raw: bytes, wanted: str) -> str:
@@ -197,7 +216,9 @@ def _json(text: str, where: str) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"not JSON: {error.msg} (column {error.colno})", where=where, got=text[:80], try_="one JSON object a line") from None
+        raise DataError(
+            f"not JSON: {error.msg} (column {error.colno})", where=where, got=text[:80], try_="one JSON object a line"
+        ) from None
     except (RecursionError, ValueError):
         raise DataError("not JSON this program can hold: nested too deeply or a number too long", where=where) from None
 
@@ -224,7 +245,10 @@ def _parquet(path: Path) -> tuple[dict[str, Cells], list[int]]:
         table = reader(path)
     except (OSError, ValueError) as error:  # pyarrow's errors derive from these two
         raise DataError(f"not a readable parquet file: {str(error).splitlines()[0][:160]}", where=path.name) from None
-    columns = {name.strip(): [_cell(value) for value in table.column(index).to_pylist()] for index, name in enumerate(table.column_names)}
+    columns = {
+        name.strip(): [_cell(value) for value in table.column(index).to_pylist()]
+        for index, name in enumerate(table.column_names)
+    }
     if len(columns) != table.num_columns:
         raise DataError("two columns have the same name", where=path.name, got=", ".join(table.column_names)[:200])
     return columns, list(range(1, table.num_rows + 1))
@@ -232,7 +256,9 @@ def _parquet(path: Path) -> tuple[dict[str, Cells], list[int]]:
 
 def _parquet_reader() -> Callable[[Path], Any]:
     try:
-        import pyarrow.parquet  # noqa: PLC0415 - an optional extra
+        import pyarrow.parquet
     except ImportError:
-        raise UnavailableError("parquet files need pyarrow, which is not installed", try_="pip install 'bakeoff[parquet]'") from None
+        raise UnavailableError(
+            "parquet files need pyarrow, which is not installed", try_="pip install 'bakeoff[parquet]'"
+        ) from None
     return lambda path: pyarrow.parquet.ParquetFile(path).read()

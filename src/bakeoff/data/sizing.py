@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bakeoff.schema.spec import Spec
 
 MARGIN = 0.02
 """The true score is taken to be this much above the floor: two points."""
@@ -39,15 +44,19 @@ def shares(rows: int, needed: int | None) -> Shares:
     a mixture. Confirm grows to what the floor needs (at most 30 % and 4,000 rows); what no split needs goes to train.
     """
     weight = min(max(math.log(max(rows, 1) / _SMALL) / math.log(_LARGE / _SMALL), 0.0), 1.0)
-    _, calibrate, select, confirm = (low + weight * (high - low) for low, high in zip(_SMALL_SHARES, _LARGE_SHARES, strict=True))
+    _, calibrate, select, confirm = (
+        low + weight * (high - low) for low, high in zip(_SMALL_SHARES, _LARGE_SHARES, strict=True)
+    )
     if needed is not None:
         confirm = max(confirm, min(needed / max(rows, 1), _CONFIRM_MOST))
-    most = max(USEFUL, min(needed or 0, USEFUL)) / max(rows, 1)
+    most = USEFUL / max(rows, 1)
     calibrate, select, confirm = (min(share, most) for share in (calibrate, select, confirm))
     return Shares(1.0 - calibrate - select - confirm, calibrate, select, confirm)
 
 
-def rows_to_prove(floor: float, confidence: float, metric: str, class_shares: Sequence[float], positive: float | None = None) -> int | None:
+def rows_to_prove(
+    floor: float, confidence: float, metric: str, class_shares: Sequence[float], positive: float | None = None
+) -> int | None:
     """Return how many confirm rows prove ``floor`` if the true score is two points above it, None above a million.
 
     The observed score is taken at its expectation, so a study with exactly this many rows succeeds about every second time.
@@ -77,6 +86,17 @@ def rows_to_prove(floor: float, confidence: float, metric: str, class_shares: Se
     return math.ceil(needed) if needed <= _MOST else None
 
 
+def needed_rows(spec: Spec, labels: NDArray[np.int64], classes: Sequence[str]) -> int | None:
+    """Return the confirm rows that prove the specification's floor, None without a floor or above a million."""
+    quality = spec.requirements.quality
+    if quality.floor is None:
+        return None
+    counted = np.bincount(labels, minlength=len(classes)) / len(labels)
+    share = dict(zip(classes, counted.tolist(), strict=True))
+    positive = share.get(spec.data.positive or "")
+    return rows_to_prove(quality.floor, spec.decision.confidence, quality.metric, counted.tolist(), positive)
+
+
 def _exact(floor: float, true: float, confidence: float) -> int | None:
     def proves(n: int) -> bool:
         return binomial_tail(math.floor(n * true + 1e-9), n, floor) <= 1.0 - confidence
@@ -84,9 +104,8 @@ def _exact(floor: float, true: float, confidence: float) -> int | None:
     return _search(proves)
 
 
-def _search(proves: object) -> int | None:
+def _search(proves: Callable[[int], bool]) -> int | None:
     """Smallest n by doubling and bisection; the saw-tooth of whole numbers makes it approximate by a few rows."""
-    assert callable(proves)  # noqa: S101 - told to the type checker
     high = 8
     while not proves(high):
         high *= 2

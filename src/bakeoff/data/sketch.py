@@ -50,7 +50,9 @@ class _Guess:
     time: str | None
 
 
-def write_spec(data_path: str | Path, answers: Mapping[str, str] | None = None, relative_to: str | Path | None = None) -> str:
+def write_spec(
+    data_path: str | Path, answers: Mapping[str, str] | None = None, relative_to: str | Path | None = None
+) -> str:
     """Profile a data file and return a commented specification for it, as YAML.
 
     Args:
@@ -110,8 +112,12 @@ def _fallbacks(guess: _Guess, known: Mapping[str, str]) -> Iterator[_Guess]:
 def _guess(table: Table, path: Path, known: Mapping[str, str]) -> _Guess:
     target = known.get("target") or _target(table)
     table.column(target, "target")
-    time = known.get("time") or next((name for name, cells in table.columns.items() if name != target and _is_time(name, cells)), None)
-    group = known.get("group") or next((name for name, cells in table.columns.items() if name not in {target, time} and _is_group(name, cells)), None)
+    time = known.get("time") or next(
+        (name for name, cells in table.columns.items() if name != target and _is_time(name, cells)), None
+    )
+    group = known.get("group") or next(
+        (name for name, cells in table.columns.items() if name not in {target, time} and _is_group(name, cells)), None
+    )
     asked = tuple(name.strip() for name in known["input"].split(",")) if known.get("input") else ()
     left = [name for name in table.columns if name not in {target, time, group}]
     facts = [inspect(name, table.column(name, "input")) for name in asked or left]
@@ -120,10 +126,18 @@ def _guess(table: Table, path: Path, known: Mapping[str, str]) -> _Guess:
 
 
 def _target(table: Table) -> str:
-    scores = {name: _target_score(name, cells, index, len(table.columns)) for index, (name, cells) in enumerate(table.columns.items())}
+    scores = {
+        name: _target_score(name, cells, index, len(table.columns))
+        for index, (name, cells) in enumerate(table.columns.items())
+    }
     best = max(scores, key=lambda name: scores[name])
     if scores[best] <= 0:
-        raise DataError("no column looks like a label", where=table.where, allowed=list(table.columns), try_="name it: bakeoff init DATA --target COLUMN")
+        raise DataError(
+            "no column looks like a label",
+            where=table.where,
+            allowed=list(table.columns),
+            try_="name it: bakeoff init DATA --target COLUMN",
+        )
     return best
 
 
@@ -161,7 +175,9 @@ def _task(facts: Sequence[ColumnFacts]) -> str:
 def _inputs(task: str, facts: Sequence[ColumnFacts]) -> tuple[str, ...]:
     """Name the texts of a text task; a table takes every column."""
     texts = tuple(column.name for column in facts if column.kind == "text")
-    lone = tuple(column.name for column in facts if column.kind == "category" and column.oddity in {"none", "identifier"})
+    lone = tuple(
+        column.name for column in facts if column.kind == "category" and column.oddity in {"none", "identifier"}
+    )
     return () if task != "text-classification" else texts or lone
 
 
@@ -181,8 +197,15 @@ def _text(file: str, table: Table, guess: _Guess, frozen: Frozen | None, known: 
         *_data(file, table, guess, frozen, known),
         "requirements:",
         "  quality:",
-        _row(4, "metric", quoted(known.get("metric") or "macro_f1"), "accuracy | macro_f1 | balanced_accuracy | f1 | roc_auc"),
-        _row(4, "floor", known["floor"], "硬下限 / hard lower limit") if known.get("floor") else _row(4, "# floor", "0.80", "硬下限 / hard lower limit"),
+        _row(
+            4,
+            "metric",
+            quoted(known.get("metric") or "macro_f1"),
+            "accuracy | macro_f1 | balanced_accuracy | f1 | roc_auc",
+        ),
+        _row(4, "floor", known["floor"], "硬下限 / hard lower limit")
+        if known.get("floor")
+        else _row(4, "# floor", "0.80", "硬下限 / hard lower limit"),
         "  # latency: {p95: 50ms}          # 单次请求，含前后处理 / one request, pre- and post-processing included",
         "  # throughput: {min: 40/s}       # 一个服务进程须承受 / one serving process must sustain",
         "  # memory: {max: 1GiB}",
@@ -191,7 +214,7 @@ def _text(file: str, table: Table, guess: _Guess, frozen: Frozen | None, known: 
         *_value(frozen),
         "costs: {people: 300/h, label: 0.5}  # 人力时价、每条标注 / an hour of work, one new label",
         *_risk(frozen),
-        "# candidates: {exclude: [\"llm_prompt.*\"]}  # 不参加的方案 / stacks that do not take part",
+        '# candidates: {exclude: ["llm_prompt.*"]}  # 不参加的方案 / stacks that do not take part',
         "budget: {time: 20m}               # 测量最多用时 / time for measuring",
         "decision: {confidence: 0.95}",
         "preset: standard                  # quick | standard | rigorous",
@@ -203,7 +226,12 @@ def _text(file: str, table: Table, guess: _Guess, frozen: Frozen | None, known: 
 def _data(file: str, table: Table, guess: _Guess, frozen: Frozen | None, known: Mapping[str, str]) -> Iterator[str]:
     yield _row(2, "file", quoted(file), f"{len(table):,} 行 / rows, {table.encoding}")
     names = guess.inputs
-    yield _row(2, "input", '"*"' if not names else quoted(names[0]) if len(names) == 1 else f"[{', '.join(map(quoted, names))}]", "输入列 / input columns")
+    yield _row(
+        2,
+        "input",
+        '"*"' if not names else quoted(names[0]) if len(names) == 1 else f"[{', '.join(map(quoted, names))}]",
+        "输入列 / input columns",
+    )
     yield _row(2, "target", quoted(guess.target), f"标签列 / label: {_counts(frozen)}" if frozen else "标签列 / label")
     taken = {guess.target, guess.group, guess.time, *names}
     others = [name for name in table.columns if name not in taken] if names else []
@@ -220,8 +248,15 @@ def _data(file: str, table: Table, guess: _Guess, frozen: Frozen | None, known: 
     elif known.get("positive"):
         yield _row(2, "positive", quoted(known["positive"]), "")
     yield "  split:"
-    yield _row(4, "group", quoted(guess.group) if guess.group else "null", "同值不跨划分，如客户 / equal values stay on one side, e.g. a customer")
-    yield _row(4, "time", quoted(guess.time) if guess.time else "null", "按时间先后划分 / later rows never judge earlier ones")
+    yield _row(
+        4,
+        "group",
+        quoted(guess.group) if guess.group else "null",
+        "同值不跨划分，如客户 / equal values stay on one side, e.g. a customer",
+    )
+    yield _row(
+        4, "time", quoted(guess.time) if guess.time else "null", "按时间先后划分 / later rows never judge earlier ones"
+    )
 
 
 def _counts(frozen: Frozen) -> str:
@@ -232,10 +267,17 @@ def _counts(frozen: Frozen) -> str:
 
 def _positive(frozen: Frozen, known: Mapping[str, str]) -> Iterator[str]:
     if known.get("positive"):
-        yield _row(2, "positive", quoted(known["positive"]), "f1 和 roc_auc 关注的类 / the class f1 and roc_auc look at")
+        yield _row(
+            2, "positive", quoted(known["positive"]), "f1 和 roc_auc 关注的类 / the class f1 and roc_auc look at"
+        )
     elif len(frozen.classes) == 2:
         rarer = frozen.classes[frozen.profile.class_counts.index(min(frozen.profile.class_counts))]
-        yield _row(2, "positive", quoted(rarer), "f1 和 roc_auc 关注的类，较少的一类 / the class f1 and roc_auc look at: the rarer")
+        yield _row(
+            2,
+            "positive",
+            quoted(rarer),
+            "f1 和 roc_auc 关注的类，较少的一类 / the class f1 and roc_auc look at: the rarer",
+        )
 
 
 def _instruction(frozen: Frozen, task: str) -> Iterator[str]:
@@ -267,14 +309,18 @@ def _risk(frozen: Frozen | None) -> Iterator[str]:
 
 def _row(indent: int, key: str, value: str, comment: str) -> str:
     line = f"{' ' * indent}{key}: {value}"
-    return f"{line.ljust(_WIDTH)}# {comment}" if comment else line
+    return f"{line.ljust(_WIDTH - 2)}  # {comment}" if comment else line
 
 
 def quoted(text: str) -> str:
     """Write any text as a YAML scalar that reads back as the same text."""
-    if _PLAIN.match(text) and as_numbers([text]) is None and text.lower() not in {"yes", "no", "on", "off", "true", "false", "null", "y", "n", "nan"}:
+    if (
+        _PLAIN.match(text)
+        and as_numbers([text]) is None
+        and text.lower() not in {"yes", "no", "on", "off", "true", "false", "null", "y", "n", "nan"}
+    ):
         return text
-    return json.dumps(text, ensure_ascii=not _comment(text) == text)
+    return json.dumps(text, ensure_ascii=_comment(text) != text)
 
 
 def _comment(text: str) -> str:

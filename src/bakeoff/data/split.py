@@ -28,7 +28,8 @@ def shuffled(keys: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     values = keys + np.uint64((seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed: NDArray[np.uint64] = values ^ (values >> np.uint64(31))
+    return mixed
 
 
 def merge_clusters(clusters: Codes, groups: Sequence[str | None] | None) -> Codes:
@@ -41,7 +42,9 @@ def merge_clusters(clusters: Codes, groups: Sequence[str | None] | None) -> Code
     return components(len(clusters), pairs)
 
 
-def split_rows(labels: Codes, keys: NDArray[np.uint64], clusters: Codes, seed: int, sizes: Shares, classes: Sequence[str]) -> NDArray[np.int8]:
+def split_rows(
+    labels: Codes, keys: NDArray[np.uint64], clusters: Codes, seed: int, sizes: Shares, classes: Sequence[str]
+) -> NDArray[np.int8]:
     """Assign every row to a split (index into ``SPLITS``), stratified by class, clusters whole.
 
     Raises:
@@ -56,13 +59,19 @@ def split_rows(labels: Codes, keys: NDArray[np.uint64], clusters: Codes, seed: i
             return assigned
     split, label = _lacking(assigned, labels, len(classes))[0]
     raise DataError(
-        f"no split by groups puts class '{classes[label]}' into every part (missing in {SPLITS[split]})", where="data.split.group",
+        f"no split by groups puts class '{classes[label]}' into every part (missing in {SPLITS[split]})",
+        where="data.split.group",
         try_="collect rows of that class from more groups, merge classes, or remove data.split.group if rows of a group are independent",
     )
 
 
 def split_by_time(
-    labels: Codes, times: NDArray[np.float64], keys: NDArray[np.uint64], clusters: Codes, sizes: Shares, classes: Sequence[str]
+    labels: Codes,
+    times: NDArray[np.float64],
+    keys: NDArray[np.uint64],
+    clusters: Codes,
+    sizes: Shares,
+    classes: Sequence[str],
 ) -> NDArray[np.int8]:
     """Assign rows by time: train the oldest, confirm the newest; rows of equal time stay together.
 
@@ -99,9 +108,12 @@ def _check_units(labels: Codes, clusters: Codes, classes: Sequence[str]) -> None
         rows = int(np.count_nonzero(labels == label))
         units = np.unique(clusters[labels == label]).size
         if units < len(SPLITS):
-            what = f"class '{name}' has {rows} usable row{'s' * (rows != 1)}" + (f" in {units} independent groups" if units < rows else "")
+            what = f"class '{name}' has {rows} usable row{'s' * (rows != 1)}" + (
+                f" in {units} independent groups" if units < rows else ""
+            )
             raise DataError(
-                f"{what}, but four splits need at least {len(SPLITS)}", where="data.target",
+                f"{what}, but four splits need at least {len(SPLITS)}",
+                where="data.target",
                 try_=f"label more rows of '{name}', merge it into another class, or remove its rows from the file",
             )
 
@@ -122,7 +134,12 @@ def _stratified(labels: Codes, ranks: NDArray[np.uint64], clusters: Codes, sizes
 
 
 def _place_clusters(
-    assigned: NDArray[np.int8], rows: Codes, labels: Codes, ranks: NDArray[np.uint64], clusters: Codes, target: NDArray[np.float64]
+    assigned: NDArray[np.int8],
+    rows: Codes,
+    labels: Codes,
+    ranks: NDArray[np.uint64],
+    clusters: Codes,
+    target: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Put clusters of several rows, largest first, where they disturb the class shares least; return rows per split and class."""
     current = np.zeros_like(target)
@@ -154,7 +171,7 @@ def _quota(wanted: NDArray[np.float64], present: NDArray[np.float64], rows: int)
         if quota[giver] > 1:
             quota[giver] -= 1
             quota[index] += 1
-    return quota
+    return np.asarray(quota, dtype=np.int64)
 
 
 def _lacking(assigned: NDArray[np.int8], labels: Codes, count: int) -> list[tuple[int, int]]:
@@ -174,7 +191,10 @@ def _periods(times: NDArray[np.float64], keys: NDArray[np.uint64], sizes: Shares
         later = changes[changes > (cuts[-1] if cuts else 0)]
         if not len(later):
             raise DataError(
-                "too few distinct times for four splits", where="data.split.time", got=f"{len(changes) + 1} distinct times", allowed="at least 4",
+                "too few distinct times for four splits",
+                where="data.split.time",
+                got=f"{len(changes) + 1} distinct times",
+                allowed="at least 4",
                 try_="use a finer time column, or remove data.split.time",
             )
         remaining = len(SPLITS) - 2 - len(cuts)  # keep a change for each cut still to come
@@ -189,13 +209,16 @@ def _check_time(assigned: NDArray[np.int8], labels: Codes, classes: Sequence[str
     for split, label in _lacking(assigned, labels, len(classes)):
         if split == 0:
             raise DataError(
-                f"class '{classes[label]}' does not occur in the oldest rows, which train on time", where="data.split.time",
+                f"class '{classes[label]}' does not occur in the oldest rows, which train on time",
+                where="data.split.time",
                 try_=f"collect older rows of '{classes[label]}', merge or remove the class, or remove data.split.time",
             )
     for split, name in enumerate(SPLITS):
         present = np.unique(labels[assigned == split])
-        if len(present) < 2:  # noqa: PLR2004 - nothing to tell apart
+        if len(present) < 2:
             raise DataError(
-                f"the rows of the {name} period are all of one class", where="data.split.time", got=classes[int(present[0])] if len(present) else "no rows",
+                f"the rows of the {name} period are all of one class",
+                where="data.split.time",
+                got=classes[int(present[0])] if len(present) else "no rows",
                 try_="take rows over a longer time, or remove data.split.time",
             )

@@ -5,10 +5,12 @@
   shared. Compressed or exported forms of one training (one arm) are no rivals of each other here: which of them to ship is
   settled by cost and simplicity, unless the difference matters.
 - Expected regret: mean over draws of what the best feasible candidate offers above this one (Chick and Inoue 2001).
-- The practical ties of the leader are those whose expected loss against it is within the indifference zone. If they all are of
-  its arm, and it is best with the stated confidence or its regret is within the zone, there is a winner; otherwise there is no
-  clear winner, and the cheapest of the ties is recommended, then the surest, then the simplest, then the first by name.
-  A cost counts as lower only when the difference exceeds the indifference share and holds with the stated confidence.
+- The practical ties of the leader are those whose expected loss against it is within the indifference zone. The cheapest of them is
+  recommended, then the surest, then the simplest, then the first by name. A cost counts as lower only when the difference
+  exceeds the indifference share and holds with the stated confidence.
+- The recommended is the winner when it is the leader's training, when P(best) ≥ confidence or the expected regret is within the zone,
+  and when the leader's difference to every rival exceeds its interval. The last keeps two equal candidates from being told
+  apart by luck more often than 1 - confidence; small regret alone would not. Otherwise there is no clear winner.
 """
 
 from __future__ import annotations
@@ -62,17 +64,19 @@ def choose(world: World, premises: Premises) -> Choice:
     nothing = np.zeros(len(world.views))
     if pool.size == 0:
         empty = np.zeros(0, dtype=np.int64)
-        return Choice("infeasible", None, None, None, empty, empty, nothing, p_feasible, nothing, mean, zone, objective, costs)
+        return Choice(
+            "infeasible", None, None, None, empty, empty, nothing, p_feasible, nothing, mean, zone, objective, costs
+        )
     p_best, regret = nothing.copy(), nothing.copy()
     p_best[pool], regret[pool] = _best(objective[pool], feasible[pool], world.arms[pool], zone)
-    lead = int(max(pool, key=lambda index: (_rounded(mean[index], zone), p_feasible[index] >= premises.confidence, -index)))
+    lead = int(
+        max(pool, key=lambda index: (_rounded(mean[index], zone), p_feasible[index] >= premises.confidence, -index))
+    )
     ties = pool[mean[lead] - mean[pool] <= zone * (1.0 + 1e-9) + _EQUAL * abs(mean[lead])]
-    recommended = _cheapest(world, premises, ties, costs, p_feasible, mean)
-    sure = p_best[lead] >= premises.confidence
-    rivals = ties[world.arms[ties] != world.arms[lead]]
-    clear = sure or regret[lead] <= zone or _beats_all(objective, pool, world.arms, lead, zone, premises.confidence)
+    recommended = _cheapest(world, premises, ties, costs, p_feasible)
+    clear = p_best[lead] >= premises.confidence or regret[lead] <= zone
     same = world.arms[recommended] == world.arms[lead]
-    won = same and (sure if rivals.size else clear)
+    won = same and clear and _apart(objective, pool, world.arms, lead, premises.confidence)
     others = pool[(pool != recommended) & (world.arms[pool] != world.arms[recommended])]
     runner = int(max(others, key=lambda index: (mean[index], -index))) if others.size else None
     return Choice(
@@ -92,11 +96,11 @@ def _zone(world: World, premises: Premises, admissible: NDArray[np.int64]) -> fl
     return max(premises.quality_zone * world.point_value(premises), premises.cost_zone * abs(cost))
 
 
-def _pool(
-    world: World, admissible: NDArray[np.int64], mean: NDArray[np.float64], zone: float
-) -> NDArray[np.int64]:
-    """Finalists compete; a candidate the search stopped earlier joins only when it now seems better than all of them by more
-    than the zone (a limit or a price changed), or when no finalist is left.
+def _pool(world: World, admissible: NDArray[np.int64], mean: NDArray[np.float64], zone: float) -> NDArray[np.int64]:
+    """Return who is compared: the finalists that may be chosen.
+
+    A candidate the search stopped earlier joins only when it now seems better than all of them by more than the zone (a limit
+    or a price changed), or when no finalist is left.
     """
     finals = admissible[world.final[admissible]]
     early = admissible[~world.final[admissible] & ~world.barred[admissible]]
@@ -125,21 +129,21 @@ def _best(
     return p_best, regret
 
 
-def _beats_all(
-    objective: NDArray[np.float64], pool: NDArray[np.int64], arms: NDArray[np.int64], lead: int, zone: float, confidence: float
+def _apart(
+    objective: NDArray[np.float64], pool: NDArray[np.int64], arms: NDArray[np.int64], lead: int, confidence: float
 ) -> bool:
-    """Whether every candidate of another arm is worse by more than the zone, each with the stated confidence."""
+    """Whether the central interval of the leader's difference to every candidate of another arm lies above zero."""
     others = pool[arms[pool] != arms[lead]]
-    return bool(((objective[lead] - objective[others] > zone).mean(axis=1) >= confidence).all()) if others.size else True
+    ahead = (objective[lead] > objective[others]).mean(axis=1)
+    return bool((ahead >= (1.0 + confidence) / 2.0).all())
 
 
-def _cheapest(  # noqa: PLR0913, PLR0917 - the criteria, in order
+def _cheapest(
     world: World,
     premises: Premises,
     ties: NDArray[np.int64],
     costs: NDArray[np.float64],
     p_feasible: NDArray[np.float64],
-    mean: NDArray[np.float64],
 ) -> int:
     """Return the tie to recommend: clearly cheapest, surest to meet its limits, simplest, uncompressed, first by name."""
     average = costs[ties].mean(axis=1)
@@ -151,7 +155,12 @@ def _cheapest(  # noqa: PLR0913, PLR0917 - the criteria, in order
 
     def order(index: int) -> tuple[bool, int, bool, str]:
         candidate = world.views[index].candidate
-        return p_feasible[index] < premises.confidence, candidate.variant.simplicity, candidate.compression != "none", candidate.id
+        return (
+            p_feasible[index] < premises.confidence,
+            candidate.variant.simplicity,
+            candidate.compression != "none",
+            candidate.id,
+        )
 
     return int(min((int(index) for index in left), key=order))
 

@@ -18,7 +18,7 @@ from bakeoff.decision.choose import LIKELY
 from bakeoff.decision.premises import LIMITS, Premises
 from bakeoff.decision.rules import broken_rules
 from bakeoff.decision.view import View
-from bakeoff.decision.words import LIMIT_PATHS, METRIC_NAMES, UNITS, figure, percent
+from bakeoff.decision.words import LIMIT_PATHS, METRIC_NAMES, UNITS, figure, opening, percent
 from bakeoff.decision.world import METRIC_OF, Known, World, rate_draws
 from bakeoff.schema.base import Words
 from bakeoff.schema.decision import ConstraintVerdict, Metric, Relaxation, Verdict
@@ -97,7 +97,9 @@ def missing_remark(metric: str, n: int, missing: int) -> str:
     return f"{metric.removeprefix('latency_')} needs at least {n + missing} requests; {missing} are missing"
 
 
-def verdicts(view: View, known: Known, premises: Premises, metrics: dict[str, Metric], spec: Spec) -> tuple[ConstraintVerdict, ...]:
+def verdicts(
+    view: View, known: Known, premises: Premises, metrics: dict[str, Metric], spec: Spec
+) -> tuple[ConstraintVerdict, ...]:
     """Return every limit of the specification with how this candidate stands to it."""
     found = []
     for name in LIMITS:
@@ -110,9 +112,15 @@ def verdicts(view: View, known: Known, premises: Premises, metrics: dict[str, Me
         label = METRIC_NAMES[key]
         found.append(
             ConstraintVerdict(
-                name=LIMIT_PATHS[name], label=_limit_label(name, label), limit=limit, unit=UNITS[name],
-                direction="min" if name in _AT_LEAST else "max", metric=metric, verdict=judged.verdict,
-                p_meets=judged.p_meets, text=_text(name, label, metric, limit, judged),
+                name=LIMIT_PATHS[name],
+                label=_limit_label(name, label),
+                limit=limit,
+                unit=UNITS[name],
+                direction="min" if name in _AT_LEAST else "max",
+                metric=metric,
+                verdict=judged.verdict,
+                p_meets=judged.p_meets,
+                text=_text(name, label, metric, limit, judged),
             )  # fmt: skip
         )
     return (*found, *_rules(view, known, spec))
@@ -145,12 +153,14 @@ def _text(name: str, label: Words, metric: Metric, limit: float, judged: Judgeme
             spread = (f"（{low} 至 {high}，n={metric.n}）", f" ({low} to {high}, n={metric.n})")
         shown = Words(zh=f"为 {value}{spread[0]}", en=f"is {value}{spread[1]}")
     sure = judged.p_meets
-    doubt = ("", "") if sure is None or sure in {0.0, 1.0} else (f"（把握 {percent(sure)}）", f" ({percent(sure)} sure)")
+    doubt = (
+        ("", "") if sure is None or sure in {0.0, 1.0} else (f"（把握 {percent(sure)}）", f" ({percent(sure)} sure)")
+    )
     because = f": {judged.remark}" if judged.remark else ""
     wanted = figure(METRIC_OF[name], limit)
     return Words(
         zh=f"{label.zh}{shown.zh}，{bound.zh} {wanted}：{said.zh}{doubt[0]}{_remark_zh(judged.remark)}。",
-        en=f"{label.en[:1].upper()}{label.en[1:]} {shown.en} against {bound.en} {wanted}: {said.en}{doubt[1]}{because}.",
+        en=f"{opening(label.en)} {shown.en} against {bound.en} {wanted}: {said.en}{doubt[1]}{because}.",
     )
 
 
@@ -176,9 +186,17 @@ def _rules(view: View, known: Known, spec: Spec) -> list[ConstraintVerdict]:
     ))  # fmt: skip
     if rule.licences or spec.risk.licences is not None:
         names = ", ".join(rule.licences)
-        said = Words(zh=f"权重许可证：{names}", en=f"Licence of the weights: {names}") if names else Words(zh="不含预训练权重", en="No pretrained weights inside")
-        found.append(("risk.licences", Words(zh="许可证", en="licences"), float(len(rule.refused)), bool(rule.refused), said))
-    return [_rule_verdict(*item) for item in found if not (item[0] == "risk.data_may_leave" and spec.risk.data_may_leave)]
+        said = (
+            Words(zh=f"权重许可证：{names}", en=f"Licence of the weights: {names}")
+            if names
+            else Words(zh="不含预训练权重", en="No pretrained weights inside")
+        )
+        found.append(
+            ("risk.licences", Words(zh="许可证", en="licences"), float(len(rule.refused)), bool(rule.refused), said)
+        )
+    return [
+        _rule_verdict(*item) for item in found if not (item[0] == "risk.data_may_leave" and spec.risk.data_may_leave)
+    ]
 
 
 def _rule_verdict(name: str, label: Words, value: float, broken: bool, said: Words) -> ConstraintVerdict:  # noqa: FBT001

@@ -60,12 +60,16 @@ def learning_curves(
     drawn, fits = [], {}
     for arm in sorted(arms):
         first = arms[arm][0]
-        points, noise = _points([seen for view in arms[arm] for seen in view.selects], judging, profile, seed, confidence)
+        points, noise = _points(
+            [seen for view in arms[arm] for seen in view.selects], judging, profile, seed, confidence
+        )
         fit = _fit(arm, points, noise, profile.split.train, seed) if first.candidate.variant.trains else None
         if fit is not None:
             fits[arm] = fit
         label = first.candidate.variant.label
-        drawn.append(LearningCurve(arm=arm, label=label, points=points, next_1000=_next(fit, judging.metric, len(points))))
+        drawn.append(
+            LearningCurve(arm=arm, label=label, points=points, next_1000=_next(fit, judging.metric, len(points)))
+        )
     return tuple(drawn), fits
 
 
@@ -84,7 +88,9 @@ def _points(
         tail = (1.0 - confidence) / 2.0
         low, high = value + float(np.quantile(spread, tail)), value + float(np.quantile(spread, 1.0 - tail))
         rows = round(fraction * profile.split.train)
-        points.append(CurvePoint(rows=rows, value=value, low=min(low, value), high=max(high, value), seeds=len(trained)))
+        points.append(
+            CurvePoint(rows=rows, value=value, low=min(low, value), high=max(high, value), seeds=len(trained))
+        )
         noise.append(float(spread.std()))
     return tuple(points), np.array(noise)
 

@@ -79,7 +79,7 @@ def _local(book: PriceBook, evidence: StudyEvidence) -> PriceBook:
 class _Writer:
     """Writes the decision record from a choice."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - everything that was found
+    def __init__(
         self,
         evidence: StudyEvidence,
         spec: Spec,
@@ -106,7 +106,11 @@ class _Writer:
         found = flips(world, known, spec, choice.recommended)
         relaxed = relaxations(world, world.today, nearest)
         score = corrected_score(world, known, choice, spec.decision.confidence)
-        rows = rows_to_separate(world, known, choice, spec.decision.confidence) if choice.outcome == "no_clear_winner" else None
+        rows = (
+            rows_to_separate(world, known, choice, spec.decision.confidence)
+            if choice.outcome == "no_clear_winner"
+            else None
+        )
         front = self._front()
         chosen = None if choice.recommended is None else world.views[choice.recommended].candidate
         return Decision(
@@ -140,7 +144,15 @@ class _Writer:
     def _candidates(self, front: tuple[str, ...]) -> tuple[CandidateVerdict, ...]:
         reasons = Reasons(self.world, self.known, self.choice, self.spec, self.shown)
         found = [self._verdict(view, reasons, front) for view in self.seen]
-        rank = {"winner": 0, "within_indifference": 1, "dominated": 2, "infeasible": 3, "eliminated": 4, "not_reached": 5, "failed": 6}
+        rank = {
+            "winner": 0,
+            "within_indifference": 1,
+            "dominated": 2,
+            "infeasible": 3,
+            "eliminated": 4,
+            "not_reached": 5,
+            "failed": 6,
+        }
         best = None if self.choice.recommended is None else self.world.views[self.choice.recommended].id
 
         def order(item: CandidateVerdict) -> tuple[bool, int, float, str]:
@@ -177,7 +189,9 @@ class _Writer:
             (found.candidate, found.purpose, found.fidelity.model_dump_json(), found.round)
             for found in results if found.kind in {"predict", "time"}
         }  # fmt: skip
-        confirmed = {r.candidate for r in results if r.kind == "predict" and r.fidelity.split == "confirm" and r.status == "ok"}
+        confirmed = {
+            r.candidate for r in results if r.kind == "predict" and r.fidelity.split == "confirm" and r.status == "ok"
+        }
         zh, en = self.evidence.stop_rule
         return RunSummary(
             trials=len(trials), steps=len(results), steps_failed=sum(found.status == "failed" for found in results),

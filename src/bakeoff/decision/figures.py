@@ -12,7 +12,7 @@ from bakeoff.decision.view import View
 from bakeoff.decision.world import METRIC_OF, Known
 from bakeoff.schema.decision import Metric
 from bakeoff.schema.economics import CostEstimate
-from bakeoff.schema.measurement import Measurement
+from bakeoff.schema.measurement import Measurement, Validity
 from bakeoff.tasks.scoring import score
 
 _SHOWN = (
@@ -32,19 +32,10 @@ def interval(draws: Draws, confidence: float, value: float) -> tuple[float, floa
 
 def figures(view: View, known: Known, premises: Premises) -> dict[str, Metric]:
     """Return a candidate's figures by name, each with its verdict."""
-    verdict = {}
-    for name in LIMITS:
-        limit = getattr(premises, name)
-        if limit is not None:
-            key = known.judging.metric if name == "floor" else METRIC_OF[name]
-            verdict[key] = judge(view, known, name, limit, premises.confidence)
     found = _quality(view, known, premises.confidence)
     for name, percentile in known.percentiles[view.id].items():
         found[name] = _percentile(name, percentile, premises.confidence)
-    for name in _SHOWN:
-        measured = view.measurements.get(name)
-        if measured is not None:
-            found[name] = _metric(measured)
+    found |= {name: _metric(view.measurements[name]) for name in _SHOWN if name in view.measurements}
     rate = known.rates[view.id]
     if rate is not None and rate.value is not None:
         found["throughput"] = _metric(rate)
@@ -52,10 +43,12 @@ def figures(view: View, known: Known, premises: Premises) -> dict[str, Metric]:
         found["size"] = Metric(value=float(view.artifact.size), n=1, unit="B")
     if view.train_seconds is not None and view.candidate.variant.trains:
         found["train_seconds"] = Metric(value=view.train_seconds, n=1, unit="s")
-    for name, judged in verdict.items():
-        if name in found:
+    for name in LIMITS:
+        limit, key = getattr(premises, name), known.judging.metric if name == "floor" else METRIC_OF[name]
+        if limit is not None and key in found:
+            judged = judge(view, known, name, limit, premises.confidence)
             extra = {"remark": judged.remark} if judged.remark else {}
-            found[name] = found[name].model_copy(update={"verdict": judged.verdict, **extra})
+            found[key] = found[key].model_copy(update={"verdict": judged.verdict, **extra})
     return found
 
 
@@ -69,7 +62,12 @@ def _quality(view: View, known: Known, confidence: float) -> dict[str, Metric]:
         remark = "judged on the select rows; carried over to confirm by its difference to the finalists"
     found = {
         known.judging.metric: Metric(
-            value=quality.value, low=low, high=high, n=seen.n, provenance="predicted" if quality.carried else "measured", remark=remark
+            value=quality.value,
+            low=low,
+            high=high,
+            n=seen.n,
+            provenance="predicted" if quality.carried else "measured",
+            remark=remark,
         )
     }
     if known.judging.metric != "accuracy":
@@ -83,7 +81,7 @@ def _percentile(name: str, found: Percentile, confidence: float) -> Metric:
         return Metric(value=None, n=found.n, unit="s", validity="refused", remark=remark)
     low, high = interval(found.draws, confidence, found.value)
     noisy = "taken while the machine was busy with other work" if found.noisy else ""
-    validity = "noisy" if found.noisy else "valid"
+    validity: Validity = "noisy" if found.noisy else "valid"
     return Metric(value=found.value, low=low, high=high, n=found.n, unit="s", validity=validity, remark=noisy)
 
 

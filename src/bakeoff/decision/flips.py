@@ -18,7 +18,7 @@ from bakeoff.schema.spec import Spec
 _STEPS = (1.02, 1.06, 1.15, 1.35, 1.7, 2.5, 4.0, 8.0, 20.0, 60.0, 200.0, 1000.0)
 _PRECISION = 1.003
 _THIN = 500
-_CURVE_REACH = 10.0
+_CURVE_REACH = 30.0
 """Learning curves are read up to this many times the rows there are; further out they say nothing."""
 _NOTHING = Words(zh="没有方案可用", en="nothing is feasible")
 Change = Callable[[float], Premises]
@@ -119,8 +119,7 @@ def _limit_dials(today: Premises, spec: Spec) -> Iterator[Dial]:
         label = METRIC_NAMES[metric]
         yield Dial(
             LIMIT_PATHS[name], Words(zh=f"{label.zh}{bound.zh}", en=f"{bound.en} {label.en}"), limit, UNITS[name], "measured",
-            lambda value, name=name: today.but(**{name: value}),
-            lambda value, metric=METRIC_OF[name]: _same(figure(metric, value)), highest=1.0 if name == "floor" else float("inf"),
+            _setting(today, name), _figures_of(METRIC_OF[name]), highest=1.0 if name == "floor" else float("inf"),
         )  # fmt: skip
 
 
@@ -147,7 +146,7 @@ def _value_dials(today: Premises, known: Known, spec: Spec) -> Iterator[Dial]:
         if price > 0:
             yield Dial(
                 f"value.errors.{key}", Words(zh=f"误判 {key} 的代价", en=f"cost of the mistake {key}"), price, currency, "assumed",
-                lambda value, number=number: today.but(errors=(*today.errors[:number], value, *today.errors[number + 1 :])),
+                _pricing(today, number),
                 lambda value: money(value, currency),
             )  # fmt: skip
 
@@ -180,6 +179,18 @@ def _rows_dial(world: World, today: Premises) -> Iterator[Dial]:
             lambda value: today.but(rows=value), lambda value: Words(zh=f"{value:,.0f} 行", en=f"{value:,.0f}"),
             highest=_CURVE_REACH * rows, lowest=min(rows, 50.0),
         )  # fmt: skip
+
+
+def _setting(today: Premises, name: str) -> Change:
+    return lambda value: today.but(**{name: value})
+
+
+def _pricing(today: Premises, number: int) -> Change:
+    return lambda value: today.but(errors=(*today.errors[:number], value, *today.errors[number + 1 :]))
+
+
+def _figures_of(metric: str) -> Callable[[float], Words]:
+    return lambda value: _same(figure(metric, value))
 
 
 def _same(text: str) -> Words:

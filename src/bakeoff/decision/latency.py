@@ -83,7 +83,8 @@ def _spread(size: int, width: int) -> NDArray[np.int64]:
 
 def _ordered(table: NDArray[np.float64], quantile: float, draws: int, random: np.random.Generator) -> Draws:
     rows = np.arange(draws) % table.shape[0]
-    return table[rows, random.binomial(table.shape[1] - 1, quantile, size=draws)]
+    drawn: Draws = table[rows, random.binomial(table.shape[1] - 1, quantile, size=draws)]
+    return drawn
 
 
 def _floor(drawn: Draws, cpu: list[NDArray[np.float64]], quantile: float, draws: int, seed: int) -> Draws:

@@ -90,7 +90,9 @@ class QualityPosterior:
     def quality(self) -> dict[str, Quality]:
         """Return the draws of every candidate that has outcomes, by id."""
         plan = {view.id: self._plan(view) for view in self.views}
-        self._open([judged for own, pairs in plan.values() for judged in [own, *[item for pair in pairs for item in pair]]])
+        self._open(
+            [judged for own, pairs in plan.values() for judged in [own, *[item for pair in pairs for item in pair]]]
+        )
         seeds = _seed_terms(self.views, self.judging, self.main)
         return {view.id: self._one(view, *plan[view.id], *seeds[view.candidate.arm]) for view in self.views}
 
@@ -106,7 +108,9 @@ class QualityPosterior:
         for other in self.views:
             if not other.final or other.judged is None:
                 continue
-            fraction = view.judged.fidelity.fraction if view.candidate.variant.trains else other.judged.fidelity.fraction
+            fraction = (
+                view.judged.fidelity.fraction if view.candidate.variant.trains else other.judged.fidelity.fraction
+            )
             same = [
                 seen.on(rows) for seen in other.selects
                 if seen.fidelity.seed == self.main and abs(seen.fidelity.fraction - fraction) < 1e-9
@@ -141,9 +145,13 @@ class QualityPosterior:
 
     def _drawn(self, item: _Judged) -> Draws:
         sums = self._sums[item.split]
-        return np.stack([sums.scores(found, tickets) for found, tickets in zip(item.statistics, item.tickets, strict=True)])
+        return np.stack(
+            [sums.scores(found, tickets) for found, tickets in zip(item.statistics, item.tickets, strict=True)]
+        )
 
-    def _one(self, view: View, own: _Judged, pairs: list[tuple[_Judged, _Judged]], deviation: float, seeds: int) -> Quality:
+    def _one(
+        self, view: View, own: _Judged, pairs: list[tuple[_Judged, _Judged]], deviation: float, seeds: int
+    ) -> Quality:
         draws, points = self._drawn(own), own.points()
         if pairs:
             draws = draws + np.mean([self._drawn(final) - self._drawn(select) for final, select in pairs], axis=0)
@@ -177,7 +185,10 @@ def _seed_terms(views: list[View], judging: Judging, main: int) -> dict[str, tup
         prior = PRIOR_DEVIATION if variant.trains and variant.strategy is not None else 0.0
         spread = float(np.sum((np.array(scores) - np.mean(scores)) ** 2)) if scores else 0.0
         freedom = PRIOR_SEEDS + max(0, len(scores) - 1)
-        terms[arm] = (float(np.sqrt((PRIOR_SEEDS * prior**2 + spread) / freedom)) if variant.trains else 0.0, max(1, len(scores)))
+        terms[arm] = (
+            float(np.sqrt((PRIOR_SEEDS * prior**2 + spread) / freedom)) if variant.trains else 0.0,
+            max(1, len(scores)),
+        )
     return terms
 
 
@@ -186,7 +197,11 @@ def _seed_scores(view: View, judging: Judging, main: int) -> list[float]:
     if view.judged is None:
         return []
     fraction = view.judged.fidelity.fraction
-    seen = {o.fidelity.seed: o for o in sorted(view.selects, key=lambda o: o.n) if abs(o.fidelity.fraction - fraction) < 1e-9}
+    seen = {
+        o.fidelity.seed: o
+        for o in sorted(view.selects, key=lambda o: o.n)
+        if abs(o.fidelity.fraction - fraction) < 1e-9
+    }
     if main not in seen or len(seen) < 2:
         return []
     rows = seen[main].indices

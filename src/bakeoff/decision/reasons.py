@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from bakeoff.decision.choose import LIKELY, Choice
-from bakeoff.decision.constraints import judge, rule_reason
+from bakeoff.decision.constraints import Judgement, judge, rule_reason
 from bakeoff.decision.premises import LIMITS, Premises
 from bakeoff.decision.view import View
 from bakeoff.decision.words import METRIC_NAMES, figure, money, number, percent
@@ -30,7 +32,9 @@ _NOT_ELIMINATED = frozenset({"unaffordable", "not_reached", "not_representative"
 class Reasons:
     """Tells what became of each candidate under one choice."""
 
-    def __init__(self, world: World, known: Known, choice: Choice, spec: Spec, shown: dict[str, dict[str, Metric]]) -> None:
+    def __init__(
+        self, world: World, known: Known, choice: Choice, spec: Spec, shown: dict[str, dict[str, Metric]]
+    ) -> None:
         self.world, self.known, self.choice, self.spec, self.shown = world, known, choice, spec, shown
         self.premises: Premises = world.today
         self.place = {view.id: index for index, view in enumerate(world.views)}
@@ -50,7 +54,11 @@ class Reasons:
     def _compared(self, index: int) -> Said:
         choice = self.choice
         if index == choice.recommended:
-            return ("winner", self._won(index)) if choice.outcome == "winner" else ("within_indifference", self._tied_best(index))
+            return (
+                ("winner", self._won(index))
+                if choice.outcome == "winner"
+                else ("within_indifference", self._tied_best(index))
+            )
         if index in choice.ties:
             return "within_indifference", self._tied(index)
         return "dominated", self._beaten(index)
@@ -61,7 +69,10 @@ class Reasons:
             return Words(zh="进入决赛且满足全部要求的只有它。", en="The only finalist that meets every requirement.")
         sure, regret = percent(float(choice.p_best[index])), self._amount(float(choice.regret[index]))
         if choice.p_best[index] >= self.premises.confidence:
-            return Words(zh=f"在满足要求的方案中最优，把握 {sure}。", en=f"The best of those that meet the requirements, {sure} sure.")
+            return Words(
+                zh=f"在满足要求的方案中最优，把握 {sure}。",
+                en=f"The best of those that meet the requirements, {sure} sure.",
+            )
         return Words(
             zh=f"最优的概率为 {sure}；万一选错，预期损失只有{regret.zh}，在你给出的无差异范围之内。",
             en=f"Best with probability {sure}; should that be wrong, the loss to expect is {regret.en}, less than matters to you.",
@@ -73,8 +84,8 @@ class Reasons:
         if count == 0:
             sure = percent(float(choice.p_best[index]))
             return Words(
-                zh=f"平均表现最好，但最优的概率只有 {sure}，数据还分不出胜负；暂时推荐它。",
-                en=f"Best on average, but with probability {sure} only: the data cannot tell yet. Recommended for now.",
+                zh=f"平均表现最好（最优的概率 {sure}），但与对手的差别还没有超出误差范围；暂时推荐它。",
+                en=f"Best on average (probability {sure}), but not by more than the uncertainty of the data. Recommended for now.",
             )
         why = self._tie_break(index)
         return Words(
@@ -119,7 +130,9 @@ class Reasons:
             found.append(Words(zh="更复杂", en="more complex"))
         if not found:
             return Words(zh="", en="")
-        return Words(zh="，但" + "、".join(word.zh for word in found), en=", but " + " and ".join(word.en for word in found))
+        return Words(
+            zh="，但" + "、".join(word.zh for word in found), en=", but " + " and ".join(word.en for word in found)
+        )
 
     def _beaten(self, index: int) -> Words:
         lead = self._rival(index)
@@ -141,7 +154,10 @@ class Reasons:
     def _also_worse(self, index: int, rival: int) -> Words:
         mine, theirs = self.shown[self.world.views[index].id], self.shown[self.world.views[rival].id]
         worse = []
-        for name, words in (("latency_p95", Words(zh="更慢", en="slower")), ("memory", Words(zh="更占内存", en="larger in memory"))):
+        for name, words in (
+            ("latency_p95", Words(zh="更慢", en="slower")),
+            ("memory", Words(zh="更占内存", en="larger in memory")),
+        ):
             a, b = mine.get(name), theirs.get(name)
             if a and b and a.value is not None and b.value is not None and a.value > 1.1 * b.value:
                 worse.append(words)
@@ -150,23 +166,37 @@ class Reasons:
             worse.append(Words(zh="更贵", en="dearer"))
         if not worse:
             return Words(zh="", en="")
-        return Words(zh="，而且" + "、".join(word.zh for word in worse), en="; it is also " + " and ".join(word.en for word in worse))
+        return Words(
+            zh="，而且" + "、".join(word.zh for word in worse),
+            en="; it is also " + " and ".join(word.en for word in worse),
+        )
 
     def _broken(self, view: View) -> Words | None:
-        """The limit or rule a candidate breaks, the clearest first."""
+        """The rule a candidate breaks, else the limit it is furthest from."""
         rule = rule_reason(view, self.known)
         if rule is not None:
             return Words(zh=f"不可行：{rule.zh}。", en=f"Infeasible: {rule.en}.")
-        index = self.place.get(view.id)
+        worst: tuple[bool, float, Words] | None = None
         for name in LIMITS:
             limit = getattr(self.premises, name)
-            if limit is None:
+            judged = None if limit is None else judge(view, self.known, name, limit, self.premises.confidence)
+            if judged is None or not self._fails(view, judged):
                 continue
-            judged = judge(view, self.known, name, limit, self.premises.confidence)
-            likely = index is not None and judged.p_meets is not None and judged.p_meets < LIKELY
-            if judged.verdict == "misses" or likely:
-                return self._limit_text(view, name, limit, judged.p_meets, proven=judged.verdict == "misses")
-        return None
+            proven, value = judged.verdict == "misses", self._value(view, name)
+            far = 0.0 if value is None else abs(math.log(max(value, 1e-12) / max(limit, 1e-12)))
+            if worst is None or (proven, far) > worst[:2]:
+                worst = proven, far, self._limit_text(view, name, limit, judged.p_meets, proven=proven)
+        return None if worst is None else worst[2]
+
+    def _fails(self, view: View, judged: Judgement) -> bool:
+        """Proven, or for a candidate that could take part more likely than not."""
+        likely = view.id in self.place and judged.p_meets is not None and judged.p_meets < LIKELY
+        return judged.verdict == "misses" or likely
+
+    def _value(self, view: View, name: str) -> float | None:
+        metric = self.known.judging.metric if name == "floor" else METRIC_OF[name]
+        shown, timed = self.shown[view.id].get(metric), self.known.percentiles[view.id].get(metric)
+        return shown.value if shown is not None and shown.value is not None else None if timed is None else timed.value
 
     def _limit_text(self, view: View, name: str, limit: float, p_meets: float | None, *, proven: bool) -> Words:
         metric = self.known.judging.metric if name == "floor" else METRIC_OF[name]

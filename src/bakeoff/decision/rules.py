@@ -61,5 +61,7 @@ def broken_rules(verdict: RuleVerdict) -> Words | None:
         )
     if verdict.refused:
         names = ", ".join(verdict.refused)
-        return Words(zh=f"权重的许可证不在接受范围内：{names}", en=f"the licence of its weights is not accepted: {names}")
+        return Words(
+            zh=f"权重的许可证不在接受范围内：{names}", en=f"the licence of its weights is not accepted: {names}"
+        )
     return None

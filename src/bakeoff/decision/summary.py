@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bakeoff.decision.choose import Choice
-from bakeoff.decision.words import METRIC_NAMES, figure, inside, money, number, percent
+from bakeoff.decision.words import METRIC_NAMES, figure, inside, money, number, opening, percent
 from bakeoff.decision.world import World
 from bakeoff.schema.base import Words
 from bakeoff.schema.decision import ConstraintVerdict, Flip, Relaxation
@@ -13,7 +13,11 @@ from bakeoff.schema.spec import Spec
 
 
 def headline(
-    world: World, choice: Choice, cost: CostEstimate | None, constraints: tuple[ConstraintVerdict, ...], nearest: int | None
+    world: World,
+    choice: Choice,
+    cost: CostEstimate | None,
+    constraints: tuple[ConstraintVerdict, ...],
+    nearest: int | None,
 ) -> Words:
     """Return the decision in one sentence."""
     if choice.recommended is None:
@@ -51,7 +55,7 @@ def _met(constraints: tuple[ConstraintVerdict, ...]) -> Words:
     return Words(zh=f"其余要求都满足，{zh}还没有定论", en=f"requirements met but for {en}, not settled yet")
 
 
-def summary(  # noqa: PLR0913, PLR0917 - the facts it is made of
+def summary(
     world: World,
     choice: Choice,
     spec: Spec,
@@ -94,8 +98,8 @@ def _confidence(choice: Choice, world: World, spec: Spec) -> Words:
             f"probability {sure}; the regret to expect is {regret.en}.",
         )
     return Words(
-        zh=f"平均来看它最好，但最优的概率只有 {sure}，预期遗憾 {regret.zh}。",
-        en=f"It is the best on average, but with probability {sure} only; the regret to expect is {regret.en}.",
+        zh=f"平均来看它最好（最优的概率 {sure}，预期遗憾 {regret.zh}），但与对手的差别还没有超出误差范围。",
+        en=f"It is the best on average (probability {sure}, regret to expect {regret.en}), but not by more than the uncertainty of the data.",
     )
 
 
@@ -121,7 +125,7 @@ def _facts(score: Measurement | None, constraints: tuple[ConstraintVerdict, ...]
     if not zh:
         return None
     text = ", ".join(en)
-    return Words(zh="，".join(zh) + "。", en=f"{text[:1].upper()}{text[1:]}.")
+    return Words(zh="，".join(zh) + "。", en=f"{opening(text)}.")
 
 
 def _runner(world: World, choice: Choice) -> Words | None:
@@ -139,6 +143,8 @@ def _infeasible(relaxations: tuple[Relaxation, ...]) -> Words:
         )
     alone = len({item.admits for item in relaxations}) > 1 or len(relaxations) == 1
     if alone:
-        return Words(zh=f"最小的让步：{relaxations[0].text.zh}", en=f"The smallest concession: {relaxations[0].text.en}")
+        return Words(
+            zh=f"最小的让步：{relaxations[0].text.zh}", en=f"The smallest concession: {relaxations[0].text.en}"
+        )
     zh, en = "".join(item.text.zh for item in relaxations), " ".join(item.text.en for item in relaxations)
     return Words(zh=f"需要同时放宽：{zh}", en=f"These would have to give together: {en}")

@@ -63,7 +63,9 @@ def endpoint_of(view: View, spec: Spec) -> Endpoint | None:
     params = view.candidate.variant.params
     name, model = params.get("endpoint"), str(params.get("model", ""))
     for endpoint in spec.candidates.endpoints:
-        named = name == endpoint.name or endpoint.name in view.candidate.variant.name or (model and endpoint.model == model)
+        named = (
+            name == endpoint.name or endpoint.name in view.candidate.variant.name or (model and endpoint.model == model)
+        )
         if named:
             return endpoint
     return Endpoint(name="unknown", url="http://unknown/v1", model=model or view.candidate.variant.name)

@@ -132,7 +132,9 @@ def risk_findings(evidence: StudyEvidence, candidate: str | None) -> tuple[Findi
         for finding in row.result.findings:
             if row.result.status == "ok" and finding.candidate in {None, candidate}:
                 found[finding.check, finding.title.en] = finding
-    return tuple(sorted(found.values(), key=lambda item: (item.status != "fail", rank[item.level], item.check, item.title.en)))
+    return tuple(
+        sorted(found.values(), key=lambda item: (item.status != "fail", rank[item.level], item.check, item.title.en))
+    )
 
 
 def _view(
@@ -144,7 +146,9 @@ def _view(
 ) -> View:
     view, main = View(candidate), evidence.spec.seed
     good = [row for row in own if row.result.status == "ok"]
-    predicted = [row for row in good if row.result.kind == "predict" and not row.result.fidelity.probe and "actual" in row.arrays]
+    predicted = [
+        row for row in good if row.result.kind == "predict" and not row.result.fidelity.probe and "actual" in row.arrays
+    ]
     view.selects = [outcomes_of(row) for row in predicted if row.result.fidelity.split == "select"]
     judged = _judged([row for row in predicted if row.result.fidelity.seed == main] or predicted)
     if judged is not None:
@@ -196,7 +200,11 @@ def _size(row: Evidence) -> int:
 
 
 def _noisy(row: Evidence) -> bool:
-    return any(found.validity == "noisy" for found in row.result.measurements if found.name.startswith(("latency", "throughput")))
+    return any(
+        found.validity == "noisy"
+        for found in row.result.measurements
+        if found.name.startswith(("latency", "throughput"))
+    )
 
 
 def _timing(row: Evidence) -> Timing:
@@ -224,7 +232,13 @@ def _measurements(good: list[Evidence], judged: Evidence | None) -> dict[str, Me
             if result.kind == "risk" or (result.kind == "predict" and judged is not None and row is not judged):
                 continue
             amount = (measured.value or 0.0) if measured.name == "memory" else float(measured.n)
-            rank = (stage, measured.validity != "refused", measured.provenance == "measured", measured.validity == "valid", amount)
+            rank = (
+                stage,
+                measured.validity != "refused",
+                measured.provenance == "measured",
+                measured.validity == "valid",
+                amount,
+            )
             if measured.name not in ranks or rank >= ranks[measured.name]:
                 found[measured.name], ranks[measured.name] = measured, rank
     return found
@@ -234,7 +248,10 @@ def _latest(good: list[Evidence], arm: list[Evidence]) -> list[Evidence]:
     """Rows that may carry the artefact, real builds first, the candidate's own before its arm's."""
     own = [row for row in good if row.result.kind in _BUILD]
     shared = [row for row in arm if row.result.kind == "build" and row.result.status == "ok"]
-    return sorted([*own, *shared], key=lambda row: (row.result.fidelity.probe, -row.result.fidelity.fraction, row.result.kind == "build"))
+    return sorted(
+        [*own, *shared],
+        key=lambda row: (row.result.fidelity.probe, -row.result.fidelity.fraction, row.result.kind == "build"),
+    )
 
 
 def _train_seconds(judged: Evidence | None, arm: list[Evidence], keys: Mapping[str, Evidence]) -> float | None:
@@ -242,7 +259,11 @@ def _train_seconds(judged: Evidence | None, arm: list[Evidence], keys: Mapping[s
     chain = _chain(judged, keys) if judged is not None else []
     builds = [row for row in chain if row.result.kind == "build"]
     if not builds:
-        real = [row for row in arm if row.result.kind == "build" and row.result.status == "ok" and not row.result.fidelity.probe]
+        real = [
+            row
+            for row in arm
+            if row.result.kind == "build" and row.result.status == "ok" and not row.result.fidelity.probe
+        ]
         builds = sorted(real, key=lambda row: (-row.result.fidelity.fraction, row.result.key))[:1]
     if not builds:
         return None
@@ -279,6 +300,11 @@ def _failure(own: list[Evidence], arm: list[Evidence], candidate: Candidate) -> 
     shared = [row for row in arm if row.result.kind == "build" and row.result.candidate != candidate.id]
     for row in [*own, *shared]:
         failed = row.result.failure
-        if row.result.status == "failed" and failed is not None and failed.code not in _NO_FAILURE and row.result.kind != "risk":
+        if (
+            row.result.status == "failed"
+            and failed is not None
+            and failed.code not in _NO_FAILURE
+            and row.result.kind != "risk"
+        ):
             return row.result
     return None

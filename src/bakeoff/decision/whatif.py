@@ -47,7 +47,9 @@ def _put(spec: Spec, content: dict[str, Any], path: list[str], value: object) ->
             if name not in known:
                 near = get_close_matches(name, known, n=1)
                 hint = f"did you mean '{'.'.join([*path[:depth], near[0]])}'?" if near else None
-                return UserError("the specification has no such field", where=".".join(path), got=name, allowed=known, try_=hint)
+                return UserError(
+                    "the specification has no such field", where=".".join(path), got=name, allowed=known, try_=hint
+                )
         elif not isinstance(model, dict):
             return UserError("nothing below this field can be set", where=".".join(path[:depth]), got=".".join(path))
         if isinstance(model, dict):

@@ -42,6 +42,11 @@ def inside(text: str) -> str:
     return text[:1].lower() + text[1:] if ordinary else text
 
 
+def opening(text: str) -> str:
+    """Return an English phrase as it opens a sentence; p95 stays small."""
+    return text if text[:1] == "p" and text[1:2].isdigit() else text[:1].upper() + text[1:]
+
+
 def number(value: float) -> str:
     """Return a share or score with three decimals, four when it needs them."""
     return f"{value:.3f}" if abs(value - round(value, 3)) < 2e-4 else f"{value:.4f}"

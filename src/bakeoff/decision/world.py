@@ -17,7 +17,7 @@ from bakeoff.decision.premises import LIMITS, Premises, mistake_keys, premises_o
 from bakeoff.decision.rules import RuleVerdict, rule_verdicts
 from bakeoff.decision.usage import sustained, usage_of
 from bakeoff.decision.view import View
-from bakeoff.economics import FACTORS, Parts, PriceBook, Usage, parts
+from bakeoff.economics import FACTORS, PriceBook, Usage, parts
 from bakeoff.economics.capacity import machine_hours, requests
 from bakeoff.schema.measurement import Measurement
 from bakeoff.schema.profile import Profile
@@ -63,10 +63,11 @@ class World:
     @property
     def draws(self) -> int:
         """Number of joint draws."""
-        return self.quality.shape[1]
+        return int(self.quality.shape[1])
 
     def thinned(self, draws: int) -> World:
         """Return the world with only the first ``draws`` joint draws: for scans where speed matters."""
+
         def cut(table: Table) -> Table:
             return table[..., :draws] if table.shape[-1] > 1 else table
 
@@ -212,29 +213,25 @@ def build(views: list[View], known: Known, spec: Spec, curves: dict[str, Curve])
             np.array([item.mistakes for item in qualities]).reshape(len(judged), len(known.mistakes), count), 0, 1
         ),
         limits={name: _figures(name, judged, known, count) for name in LIMITS},
-        allowed=np.array([known.rules[view.id].allowed for view in judged], dtype=bool),
-        final=np.array([view.final for view in judged], dtype=bool),
-        barred=np.array([bool(view.elimination) and view.elimination.kind in _BUDGETARY for view in judged], dtype=bool),
+        allowed=np.array([known.rules[view.id].allowed for view in judged], dtype=np.bool_),
+        final=np.array([view.final for view in judged], dtype=np.bool_),
+        barred=np.array([_barred(view) for view in judged], dtype=np.bool_),
         arms=np.array([arms[view.candidate.arm] for view in judged], dtype=np.int64),
         today=premises_of(spec, [key for key, _ in known.mistakes]),
         curves=[curves.get(view.candidate.arm) for view in judged],
-        **_cost_tables(priced, count),
+        capacity=_stack([item.deployment.capacity for item in priced], count),
+        hourly=_stack([item.deployment.hourly for item in priced], count),
+        hours=_stack([item.machine_hours for item in priced], count),
+        people=_stack([item.build_hours + item.upkeep_hours for item in priced], count),
+        labels=_stack([np.full(count, item.refreshed_labels) for item in priced], count),
+        compute=_stack([item.training_hours + item.retraining_hours for item in priced], count),
+        per_request=_stack([item.token_price for item in priced], count),
     )
 
 
-def _cost_tables(priced: list[Parts], count: int) -> dict[str, Table]:
-    def table(rows: list[NDArray[np.float64]]) -> Table:
-        return _stack(rows, count)
-
-    return {
-        "capacity": table([item.deployment.capacity for item in priced]),
-        "hourly": table([item.deployment.hourly for item in priced]),
-        "hours": table([item.machine_hours for item in priced]),
-        "people": table([item.build_hours + item.upkeep_hours for item in priced]),
-        "labels": table([np.full(count, item.refreshed_labels) for item in priced]),
-        "compute": table([item.training_hours + item.retraining_hours for item in priced]),
-        "per_request": table([item.token_price for item in priced]),
-    }
+def _barred(view: View) -> bool:
+    """Whether the search stopped it for want of budget: then nothing recommends it either."""
+    return view.elimination is not None and view.elimination.kind in _BUDGETARY
 
 
 def _stack(rows: list[NDArray[np.float64]], count: int) -> Table:
@@ -247,7 +244,10 @@ def _figures(name: str, views: list[View], known: Known, count: int) -> Table:
         return _stack([known.quality[view.id].sampling for view in views], count)
     if metric.startswith("latency"):
         missing = np.full(count, np.nan)
-        return _stack([known.percentiles[view.id][metric].floor if known.percentiles[view.id] else missing for view in views], count)
+        return _stack(
+            [known.percentiles[view.id][metric].floor if known.percentiles[view.id] else missing for view in views],
+            count,
+        )
     if metric == "throughput":
         return _stack([rate_draws(known.rates[view.id], count) for view in views], count)
     return np.array([[_point(view, metric)] for view in views]).reshape(len(views), 1)

@@ -154,7 +154,9 @@ def _overlaid(ours: dict[str, Any], own: Mapping[str, Any], name: str) -> dict[s
         merged[section] = {**ours[section], **given}
     if merged["currency"] != ours["currency"]:
         what = "a price book of your own is written in our book's currency; single prices may name another"
-        raise SpecError([UserError(what, where=f"{name}: currency", got=merged["currency"], allowed=[ours["currency"]])])
+        raise SpecError(
+            [UserError(what, where=f"{name}: currency", got=merged["currency"], allowed=[ours["currency"]])]
+        )
     return merged
 
 
@@ -163,7 +165,9 @@ def _validated(content: Mapping[str, Any], name: str) -> PriceBook:
         return PriceBook.model_validate(content)
     except ValidationError as error:
         problems: list[BakeoffError] = [
-            UserError(found["msg"], where=f"{name}: {'.'.join(str(part) for part in found['loc'])}", got=str(found["input"]))
+            UserError(
+                found["msg"], where=f"{name}: {'.'.join(str(part) for part in found['loc'])}", got=str(found["input"])
+            )
             for found in error.errors()
         ]
         raise SpecError(problems) from error

@@ -71,7 +71,9 @@ def sustained_rate(service: ArrayLike, limits: dict[float, float], seed: int = 0
     """
     times = np.asarray(service, dtype=np.float64)
     if times.size == 0:
-        return Measurement(name="capacity", value=None, unit="1/s", validity="refused", remark="no service time was measured")
+        return Measurement(
+            name="capacity", value=None, unit="1/s", validity="refused", remark="no service time was measured"
+        )
     rng = np.random.default_rng(seed)
     drawn, gaps = rng.choice(times, _ARRIVALS), rng.exponential(size=_ARRIVALS)
     ceiling = (_BUSIEST if limits else BUSY) / float(times.mean())
@@ -80,7 +82,9 @@ def sustained_rate(service: ArrayLike, limits: dict[float, float], seed: int = 0
     return Measurement(name="capacity", value=rate, n=times.size, unit="1/s", provenance="predicted", remark=remark)
 
 
-def _highest(drawn: NDArray[np.float64], gaps: NDArray[np.float64], limits: dict[float, float], ceiling: float) -> float:
+def _highest(
+    drawn: NDArray[np.float64], gaps: NDArray[np.float64], limits: dict[float, float], ceiling: float
+) -> float:
     if _keeps(drawn, gaps / ceiling, limits):
         return ceiling
     if not _keeps(drawn, gaps / (ceiling * 1e-6), limits):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from bakeoff.economics.base import Usage
 from bakeoff.economics.parts import Parts
@@ -40,37 +41,56 @@ def provenance_of(name: LineName, usage: Usage, middle: Parts) -> Provenance:
 
 def basis(name: LineName, spec: Spec, usage: Usage, middle: Parts) -> Words:
     """Return how a line was computed, in one phrase with its numbers."""
-    currency = spec.value.currency
     months = spec.traffic.horizon / SECONDS["month"]
-    if name == "machines":
-        return _machines(spec, usage, middle)
-    if name == "training":
-        seconds, price = float(middle.training_hours[0]) * 3600.0, float(middle.deployment.hourly[0])
-        return Words(
-            zh=f"训练一次 {say_seconds(seconds)} × 每小时 {price:.3g} {currency}",
-            en=f"one training of {say_seconds(seconds)} × {price:.3g} {currency} an hour",
-        )
-    if name == "labels":
-        rows = usage.train_rows
-        return Words(zh=f"{rows:,} 行标注已经有了，不再计价", en=f"the {rows:,} labelled rows exist already and are not priced again")
-    if name == "build":
-        return _hours(float(middle.build_hours[0]), None, spec)
-    if name == "upkeep":
-        return _hours(float(middle.upkeep_hours[0]) / months, months, spec)
-    if name == "tokens":
-        each = float(middle.token_price[0])
-        return Words(
-            zh=f"{middle.requests:,.0f} 次请求 × 每次 {each:.3g} {currency}",
-            en=f"{middle.requests:,.0f} requests × {each:.3g} {currency} each",
-        )
-    return _retraining(spec, middle)
+    makers: dict[LineName, Callable[[], Words]] = {
+        "machines": lambda: _machines(spec, usage, middle),
+        "training": lambda: _training(spec, middle),
+        "labels": lambda: _labels(usage),
+        "build": lambda: _hours(float(middle.build_hours[0]), None, spec),
+        "upkeep": lambda: _hours(float(middle.upkeep_hours[0]) / months, months, spec),
+        "tokens": lambda: _tokens(spec, middle),
+        "retraining": lambda: _retraining(spec, middle),
+    }
+    return makers[name]()
+
+
+def _training(spec: Spec, middle: Parts) -> Words:
+    seconds, price = float(middle.training_hours[0]) * 3600.0, float(middle.deployment.hourly[0])
+    currency = spec.value.currency
+    return Words(
+        zh=f"训练一次 {say_seconds(seconds)} × 每小时 {price:.3g} {currency}",
+        en=f"one training of {say_seconds(seconds)} × {price:.3g} {currency} an hour",
+    )
+
+
+def _labels(usage: Usage) -> Words:
+    rows = usage.train_rows
+    return Words(
+        zh=f"{rows:,} 行标注已经有了，不再计价",
+        en=f"the {rows:,} labelled rows exist already and are not priced again",
+    )
+
+
+def _tokens(spec: Spec, middle: Parts) -> Words:
+    each, currency = float(middle.token_price[0]), spec.value.currency
+    return Words(
+        zh=f"{middle.requests:,.0f} 次请求 × 每次 {each:.3g} {currency}",
+        en=f"{middle.requests:,.0f} requests × {each:.3g} {currency} each",
+    )
 
 
 def _machines(spec: Spec, usage: Usage, middle: Parts) -> Words:
     deployment, horizon = middle.deployment, spec.traffic.horizon / 3600.0
-    count, price, label = float(middle.machine_hours[0]) / horizon, float(deployment.hourly[0]), deployment.machine.label
+    count, price, label = (
+        float(middle.machine_hours[0]) / horizon,
+        float(deployment.hourly[0]),
+        deployment.machine.label,
+    )
     each, currency = float(deployment.capacity[0]), spec.value.currency
-    zh, en = f"{count:.3g} 台{label.zh} × 每小时 {price:.3g} {currency}", f"{count:.3g} × {label.en} at {price:.3g} {currency} an hour"
+    zh, en = (
+        f"{count:.3g} 台{label.zh} × 每小时 {price:.3g} {currency}",
+        f"{count:.3g} × {label.en} at {price:.3g} {currency} an hour",
+    )
     if math.isfinite(each):
         zh += f"，每台 {deployment.processes} 个进程、每秒 {each:.3g} 次，峰值每秒 {spec.traffic.peak_rate:.3g} 次"
         en += f", {deployment.processes} processes and {each:.3g} requests/s each, peak {spec.traffic.peak_rate:.3g}/s"

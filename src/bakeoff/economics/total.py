@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cache
 
@@ -44,7 +45,11 @@ def estimate(
     """
     middle, spread = parts(spec, usage, book, typical()), parts(spec, usage, book, _drawn())
     values, ranges = middle.lines(spec), spread.lines(spec)
-    worth = None if confusion is None or not spec.value.priced else worth_of(spec, confusion, errors or {}) * middle.requests
+    worth = (
+        None
+        if confusion is None or not spec.value.priced
+        else worth_of(spec, confusion, errors or {}) * middle.requests
+    )
     total, totals = float(middle.money(spec)[0]), spread.money(spec)
     nets = np.zeros(_DRAWS) if worth is None else np.resize(worth, _DRAWS) - totals
     names = [name for name in LINES if name != "tokens" or usage.endpoint is not None]
@@ -115,9 +120,9 @@ def _crossing(gap: Callable[[float], float], low: float, high: float) -> float |
     if gap(low) <= 0 or gap(high) > 0:
         return None
     while high / low > 1.0005:
-        middle = (low * high) ** 0.5
+        middle = math.sqrt(low * high)
         low, high = (middle, high) if gap(middle) > 0 else (low, middle)
-    return (low * high) ** 0.5
+    return math.sqrt(low * high)
 
 
 def _replicas(spec: Spec, middle: Parts) -> int | None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from bakeoff.data.frozen import Frozen, save_frozen
 from bakeoff.evaluation.environment import host, with_packages
 from bakeoff.evaluation.job import Job, MemberRef, StepPlan, read_results
 from bakeoff.evaluation.process import Limits, run_worker
+from bakeoff.evaluation.starting import Starter
 from bakeoff.evaluation.steps import Facts, make_steps, member_trial
 from bakeoff.evaluation.timing import Protocol
 from bakeoff.schema.base import content_key
@@ -60,6 +62,9 @@ class Bench:
         self._making_threads = max(1, host(spec.measuring.threads).cores // workers)
         self._deadline: float | None = None
         self._facts: Facts | None = None
+        self._workers = workers
+        self._makers: SimpleQueue[Starter] = SimpleQueue()
+        self._measuring: Starter | None = None
         self.stop = threading.Event()
 
     # ------------------------------------------------------------------------------------------------ keeping order
@@ -71,12 +76,23 @@ class Bench:
             shutil.rmtree(path, ignore_errors=True)  # this run holds the study's lock: nobody else is at work here
 
     def close(self) -> None:
-        """Remove this run's working files."""
+        """Remove this run's working files and end the processes that start workers."""
+        while not self._makers.empty():
+            self._makers.get().close()
+        if self._measuring is not None:
+            self._measuring.close()
         shutil.rmtree(self._own, ignore_errors=True)
 
     def begin(self, deadline: float | None) -> None:
         """Start a batch of trials; candidates may have been added since the last one."""
         self._deadline, self._facts = deadline, None
+
+    def ready(self) -> None:
+        """Start the processes that start workers, if that is still to be done; in the main thread, with which they end."""
+        if self._measuring is None:
+            self._measuring = Starter(self._spec.measuring.threads)
+            for _ in range(self._workers):
+                self._makers.put(Starter(self._making_threads))
 
     @property
     def over(self) -> bool:
@@ -227,7 +243,8 @@ class Bench:
             taken = _Intake(self, job, Path(job.out), tell)
             budget = self._spec.budget
             limits = Limits(budget.step_time, budget.step_memory, self._deadline)
-            ended = run_worker(job, folder, limits, taken, self.stop)
+            with self._starter(job) as starter:
+                ended = run_worker(job, folder, starter, limits, taken, self.stop)
             stopped_early = taken.failure is not None and job.site != "risk"  # by its own choice, with the reason written down
             if stopped_early or ended is None:
                 return taken.failure
@@ -258,6 +275,19 @@ class Bench:
         tell(plan.name, None)
 
     # ------------------------------------------------------------------------------------------------------- materials
+
+    @contextmanager
+    def _starter(self, job: Job) -> Iterator[Starter]:
+        """Lend a starter of workers for this kind of job."""
+        if job.site != "make":
+            assert self._measuring is not None  # noqa: S101 - ready() comes first
+            yield self._measuring
+            return
+        starter = self._makers.get()
+        try:
+            yield starter
+        finally:
+            self._makers.put(starter)
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:

@@ -96,6 +96,8 @@ class Executor:
         for walk in walks:
             self._tell("started", walk)
             self._plan(walk)
+        if any(self._row(plan, walk) is None for walk in walks for plan in walk.plans):
+            self._bench.ready()
         self._make_all([walk for walk in walks if walk.failure is None])
         for walk in walks:
             if walk.failure is None:

@@ -22,6 +22,7 @@ SITES: dict[StepKind, Site] = {
 }  # fmt: skip
 PROBE_ROWS = 200
 """Rows a probe is fitted on, for families whose size depends on data."""
+JOB, OUTPUT = "job.json", "output.txt"
 EXIT_DISK = 73
 """Exit code of a worker that cannot even write its result (EX_CANTCREAT of sysexits.h)."""
 

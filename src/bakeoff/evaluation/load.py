@@ -28,7 +28,8 @@ _BOOTSTRAP = 25
 _TRIES = 4
 _BACK_OFF = 0.85
 _SPIN = 0.001
-_FEWEST, _MOST = 30, 4000
+_FEWEST, _MOST = 30, 20_000
+_KEEPS_UP = 0.95
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,15 @@ class OpenLoop:
     sent: Floats
     latency: Floats
     busyness: Busyness
+
+    @property
+    def achieved(self) -> float:
+        """Answers per second over the whole run; below the rate when a backlog grew."""
+        return len(self.latency) / float(max((self.intended + self.latency).max(), 1e-9))
+
+    def sustained(self) -> bool:
+        """Whether the answers kept up with the arrivals, whatever their latency was in a run that ended before the queue was long."""
+        return self.achieved >= _KEEPS_UP * len(self.intended) / float(self.intended[-1])
 
 
 def queueing(arrivals: Floats, service: Floats) -> Floats:
@@ -134,10 +144,10 @@ def _verified(
     rate, broken = predicted, None
     for attempt in range(_TRIES):
         run = run_open_loop(classifier, rows, rate, plan.load_seconds, seed=attempt)
-        kept = _keeps(run.latency, plan.limits)
+        kept = run.sustained() and _keeps(run.latency, plan.limits)
         if kept or attempt == _TRIES - 1:
             break
-        broken, rate = rate, rate * _BACK_OFF
+        broken, rate = rate, _BACK_OFF * (rate if run.sustained() else min(rate, run.achieved))
     low = min(interval[0], run.rate) if kept else 0.0
     if kept and plan.least_rate is not None and plan.least_rate <= run.rate:
         low = max(low, plan.least_rate)  # a real run at this rate or above kept the limit

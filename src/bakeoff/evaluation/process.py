@@ -1,6 +1,6 @@
 """Runs one worker in a process group of its own and watches it: results as they come, time, memory, death.
 
-Does: pin threads, keep the hub out, capture output, kill the whole group at a limit, name the signal of a crash.
+Does: watch, kill the whole group at a limit, name the signal of a crash.
 Does not know: what the steps do.
 """
 
@@ -10,16 +10,14 @@ import contextlib
 import os
 import select
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import bakeoff
-from bakeoff.evaluation.job import EXIT_DISK, Job
+from bakeoff.evaluation.job import EXIT_DISK, JOB, OUTPUT, Job
+from bakeoff.evaluation.starting import Started, Starter
 from bakeoff.schema.trial import Failure, FailureCode
 from bakeoff.schema.units import say_bytes, say_seconds
 
@@ -27,9 +25,6 @@ TAIL = 2000
 _TICK = {"make": 0.05, "measure": 0.1, "risk": 0.1}
 _KIN = 10
 """Ticks between two looks at child processes, which take reading all of /proc."""
-_THREADS = (
-    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "RAYON_NUM_THREADS",
-)  # fmt: skip
 _FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
@@ -49,48 +44,34 @@ class Limits:
     deadline: float | None = None
 
 
-def run_worker(job: Job, folder: Path, limits: Limits, on_tick: Callable[[], int], stop: threading.Event) -> Failure | None:
+def run_worker(
+    job: Job, folder: Path, starter: Starter, limits: Limits, on_tick: Callable[[], int], stop: threading.Event
+) -> Failure | None:
     """Run a worker to its end; return why it did not finish its steps, None when it did.
 
     Args:
         job: what to do.
         folder: working folder; gets the job and the output.
+        starter: starts workers with the threads this job may use.
         limits: when to kill it.
         on_tick: called often; takes new results in and returns how many there are by now.
         stop: set from outside to end the worker.
 
     """
-    (folder / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
-    log = folder / "output.txt"
-    kills = _kernel_kills()
-    command = [sys.executable, "-P", "-m", "bakeoff.evaluation.worker", str(folder / "job.json")]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=folder, env=environment(job.threads),
-            start_new_session=True,
-        )  # fmt: skip
+    (folder / JOB).write_text(job.model_dump_json(), encoding="utf-8")
+    kills, killed = _kernel_kills(), None
+    process, ended = starter.start(folder), False
     try:
         killed = _watch(process, job, limits, on_tick, stop)
+        ended = killed is None
     finally:
-        _end(process)
+        _kill(process, ended=ended)
+        code = process.finish()
     if on_tick() >= len(job.steps):
         return None
-    if killed is None and process.returncode == -signal.SIGKILL and _kernel_kills() > kills:
+    if killed is None and code == -signal.SIGKILL and _kernel_kills() > kills:
         killed = "memory", "the system ran out of memory and killed it"
-    return _failure(process.returncode, killed, tail(log))
-
-
-def environment(threads: int) -> dict[str, str]:
-    """Return the environment of a worker: threads pinned, hubs off, hashing fixed, this package found."""
-    source = str(Path(bakeoff.__file__).resolve().parent.parent)
-    paths = [source, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {
-        **os.environ,
-        **dict.fromkeys(_THREADS, str(threads)),
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
-        "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
-        "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8",
-    }  # fmt: skip
+    return _failure(code, killed, tail(folder / OUTPUT))
 
 
 def tail(log: Path) -> str:
@@ -104,7 +85,7 @@ def tail(log: Path) -> str:
 
 
 def _watch(
-    process: subprocess.Popen[bytes], job: Job, limits: Limits, on_tick: Callable[[], int], stop: threading.Event
+    process: Started, job: Job, limits: Limits, on_tick: Callable[[], int], stop: threading.Event
 ) -> tuple[FailureCode, str] | None:
     """Wait for the end of the process; return code and reason when it had to be killed."""
     tick, ticks, done, since = _TICK[job.site], 0, 0, time.monotonic()
@@ -126,11 +107,13 @@ def _watch(
     return None
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill whatever is left of the group and collect the process."""
+def _kill(process: Started, *, ended: bool) -> None:
+    """Kill the process, if it has not ended, and whatever is left of its group."""
+    if not ended:  # by itself too: it may not have made its group yet
+        with contextlib.suppress(OSError):
+            os.kill(process.pid, signal.SIGKILL)
     with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _failure(code: int, killed: tuple[FailureCode, str] | None, output: str) -> Failure:
@@ -159,7 +142,7 @@ def _kernel_kills() -> int:
 class _Ended:
     """Notices the end of a process at once, without asking again and again where the system allows it."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: Started) -> None:
         self._process = process
         self._descriptor: int | None = None
 
@@ -178,9 +161,8 @@ class _Ended:
             poll = select.poll()  # not select(): descriptors may be above 1024
             poll.register(self._descriptor, select.POLLIN)
             return bool(poll.poll(1000 * seconds))
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(seconds)
-        return self._process.returncode is not None
+        time.sleep(min(seconds, 0.02))
+        return not self._process.alive()
 
 
 class _Memory:

@@ -1,4 +1,4 @@
-"""The process in which steps run: ``python -m bakeoff.evaluation.worker JOB.json``. Started by ``process``, never by hand.
+"""The process in which steps run: ``python -m bakeoff.evaluation.worker JOB.json``, or forked off one that waits (``--serve``).
 
 It writes each step's result as soon as the step is done, so that what follows may crash without losing it.
 """
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bakeoff.evaluation.job import Job
+from bakeoff.evaluation.job import JOB, OUTPUT, Job
 from bakeoff.evaluation.recorder import Recorder
 from bakeoff.schema.errors import StepError
 
@@ -68,11 +68,60 @@ def _local(address: object) -> bool:
     return str(address[0]).startswith("127.") or address[0] in {"::1", "localhost", ""}
 
 
-if __name__ == "__main__":
+def serve() -> None:
+    """Fork a worker for every request on standard input: a folder with ``job.json``. Answer with its process id, then its exit code.
+
+    What every worker imports is imported once, here, before anything of a candidate is known; each job still runs and dies in a
+    process of its own. This process stays single-threaded and does nothing else.
+    """
+    import gc
+    import json
+
+    from bakeoff.evaluation import checking, making, measuring  # noqa: F401 - imported for the children
+
+    _die_with_parent()
+    gc.collect()
+    gc.freeze()  # the children do not touch these pages, so they stay shared
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            _become_worker(Path(json.loads(line)))
+        print(pid, flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _become_worker(folder: Path) -> None:
+    """Leave everything of the server behind, then do the job like a process that was started for it."""
+    os.setsid()
+    os.chdir(folder)
+    output = os.open(folder / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    _work(folder / JOB)
+
+
+def _work(path: Path) -> None:
+    """Do a job and leave at once: not through library finalisers, which may hang or crash after everything is written."""
     import faulthandler
+    import traceback
 
     faulthandler.enable()
-    main(sys.argv[1])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)  # not through library finalisers, which may hang or crash after everything is written
+    code = 1
+    try:
+        main(str(path))
+        code = 0
+    except BaseException:  # noqa: BLE001 - told to the parent by the exit code and the output
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--serve":
+        serve()
+    else:
+        _work(Path(sys.argv[1]))

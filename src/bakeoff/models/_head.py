@@ -29,12 +29,15 @@ def fit_head(context: BuildContext, prepared: Prepared, vectors: NDArray[np.floa
         StepError: the rows carry one class only.
 
     """
+    from threadpoolctl import threadpool_limits  # scikit-learn brings it
+
     mean, spread = vectors.mean(axis=0), vectors.std(axis=0)
     spread[spread < _CONSTANT] = 1.0
     scaled = (vectors - mean) / spread
     labels, balanced = context.train.labels, context.strategy.class_weights
-    strength = choose_strength(scaled, labels, context.seed)
-    head = fit_logistic(scaled, labels, len(context.classes), strength=strength, balanced=balanced)
+    with threadpool_limits(context.threads):  # the linear algebra library would take every core, and wait for busy ones
+        strength = choose_strength(scaled, labels, context.seed)
+        head = fit_logistic(scaled, labels, len(context.classes), strength=strength, balanced=balanced)
     fill(prepared.network.head, unscaled(head, mean, spread))
     return strength
 
@@ -51,8 +54,8 @@ def choose_strength(vectors: NDArray[np.float64], labels: NDArray[np.int64], see
     counts = counts[counts > 0]
     if len(labels) < _ROWS_TO_CHOOSE or len(counts) < 2 or counts.min() < _FOLDS:
         return _DEFAULT_STRENGTH
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - heavy
-    from sklearn.model_selection import StratifiedKFold, cross_val_score  # noqa: PLC0415
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
 
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     scores = [
@@ -64,7 +67,7 @@ def choose_strength(vectors: NDArray[np.float64], labels: NDArray[np.int64], see
 
 def fill(layer: nn.Linear, head: Head) -> None:
     """Copy a head into a linear layer; a sigmoid's one column becomes the second of two logits."""
-    import torch  # noqa: PLC0415
+    import torch
 
     coef, intercept = head.coef, head.intercept
     if head.link == "sigmoid":

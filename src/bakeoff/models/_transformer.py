@@ -58,21 +58,23 @@ def prepare(context: BuildContext, *, prefix: bool) -> Prepared:
         StepError: 'unavailable' without weights, 'unsupported' where the strategy asks for what cannot be done.
 
     """
-    from bakeoff.data.transforms import network as net  # noqa: PLC0415 - PyTorch
+    import torch
+
+    from bakeoff.data.transforms import network as net
 
     source = _folder(context)
     net.set_threads(context.threads)
     encoder = net.pretrained_encoder(source)
     config: Any = encoder.config
     facts = _pooling(source, context.params)
-    transform = {
+    transform: dict[str, Any] = {
         "kind": "hf-tokenizer", "tokenizer": "tokenizer.json", "columns": [column.name for column in context.inputs],
         "separator": " ", "max_length": context.strategy.max_length, "pad_id": int(config.pad_token_id or 0),
         "special_tokens": True, "prefix": facts["prefix"] if prefix else "",
     }  # fmt: skip
     _refuse(context, config)
     transform["pad_id"] = _write_tokenizer(context, source, encoder, transform)
-    net.torch.manual_seed(context.seed)
+    torch.manual_seed(context.seed)
     network = net.TextNetwork(encoder, len(context.classes), pooling=facts["pooling"], normalise=facts["normalise"])
     meta = {
         "pooling": facts["pooling"], "normalise": facts["normalise"], "head": "linear",
@@ -88,7 +90,9 @@ def _folder(context: BuildContext) -> Path:
         raise StepError("unavailable", what, where=context.variant.name, got=context.variant.hub)
     if not (context.weights / "tokenizer.json").is_file():
         what = "the folder of the weights has no tokenizer.json (the fast tokenizer's file)"
-        raise StepError("unsupported", what, where=context.variant.name, try_="save it with AutoTokenizer.save_pretrained")
+        raise StepError(
+            "unsupported", what, where=context.variant.name, try_="save it with AutoTokenizer.save_pretrained"
+        )
     return context.weights
 
 
@@ -106,7 +110,7 @@ def _pooling(source: Path, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse(context: BuildContext, config: Any) -> None:  # noqa: ANN401 - transformers' config
-    from bakeoff.training.torch_loop import refuse_unsupported  # noqa: PLC0415 - PyTorch
+    from bakeoff.training.torch_loop import refuse_unsupported
 
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and config.model_type in {"roberta", "xlm-roberta"}:
@@ -116,7 +120,7 @@ def _refuse(context: BuildContext, config: Any) -> None:  # noqa: ANN401 - trans
 
 def _write_tokenizer(context: BuildContext, source: Path, encoder: Any, transform: dict[str, Any]) -> int:  # noqa: ANN401
     """Write ``tokenizer.json`` (cut where that pays), shrink the word table with it, and return the id of padding."""
-    import torch  # noqa: PLC0415
+    import torch
 
     tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
     target = context.out / "tokenizer.json"
@@ -130,14 +134,15 @@ def _write_tokenizer(context: BuildContext, source: Path, encoder: Any, transfor
     target.write_text(json.dumps(cut(tokenizer, ids), ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
     table = encoder.get_input_embeddings().weight.detach()[torch.tensor(ids)].clone()
     pad = ids.index(pad)
-    encoder.set_input_embeddings(torch.nn.Embedding.from_pretrained(table, freeze=False, padding_idx=pad))
+    words = torch.nn.Embedding(len(ids), table.shape[1], padding_idx=pad, _weight=table)
+    encoder.set_input_embeddings(words)
     encoder.config.vocab_size, encoder.config.pad_token_id = len(ids), pad
     return pad
 
 
 def write(context: BuildContext, prepared: Prepared, **meta: Any) -> Artifact:  # noqa: ANN401
     """Save the network and return its ``transformer`` artefact."""
-    from bakeoff.data.transforms import network as net  # noqa: PLC0415 - PyTorch
+    from bakeoff.data.transforms import network as net
 
     net.save(prepared.network, context.out)
     return Artifact(
@@ -153,9 +158,9 @@ def export_onnx(context: ExportContext) -> Artifact:
     The exporter that traces is used, not the newer one: its graphs can be quantised dynamically (with the newer one's,
     ONNX Runtime's shape inference fails).
     """
-    import torch  # noqa: PLC0415
+    import torch
 
-    from bakeoff.data.transforms import network as net  # noqa: PLC0415 - PyTorch
+    from bakeoff.data.transforms import network as net
 
     artifact = context.artifact
     net.set_threads(context.threads)
@@ -178,9 +183,9 @@ def export_onnx(context: ExportContext) -> Artifact:
 
 def embed(prepared: Prepared, rows: Sequence[Row]) -> tuple[NDArray[np.float64], str]:
     """Return one vector per row (n, hidden), each distinct text computed once, and the precision it was computed in."""
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
-    from bakeoff.data.transforms import network as net  # noqa: PLC0415 - PyTorch
+    from bakeoff.data.transforms import network as net
 
     dtype = "bf16" if net.bfloat16_is_fast() else "fp32"
     encoded = [tuple(ids) for ids in prepared.encode(rows)]

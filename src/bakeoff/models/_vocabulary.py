@@ -2,8 +2,9 @@
 
 A Unigram tokenizer segments a text into its most probable pieces. Taking away pieces that occur in none of the team's
 rows leaves the segmentation of those rows as it was, and every other text can still be written with the pieces that
-stay (all single characters do). For multilingual-e5-small on Chinese reviews this keeps 30 of 250 thousand pieces, 46 of
-384 MB; 95 % of unseen reviews are cut into exactly the same pieces.
+stay: all single characters do, everything without letters (numbers, punctuation), and Chinese words where Chinese is read.
+For multilingual-e5-small on Chinese reviews 30 of 250 thousand pieces stay, 46 of 384 MB. Of 1,000 reviews never seen, 91 %,
+94 % and 97 % are cut into exactly the same pieces after 600, 2,000 and 8,000 rows seen; they take 0.2 to 0.5 % more pieces.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def can_be_cut(tokenizer: Mapping[str, Any]) -> bool:
 
 
 def kept(tokenizer: Mapping[str, Any], used: Iterable[int]) -> list[int]:
-    """Return the ids that stay, ascending: used ones, special ones, single characters, and Chinese words if any Chinese is used.
+    """Return the ids that stay, ascending: used, special, single characters, without letters, and Chinese words if any Chinese is used.
 
     Args:
         tokenizer: a ``tokenizer.json`` of a Unigram model.
@@ -38,15 +39,20 @@ def kept(tokenizer: Mapping[str, Any], used: Iterable[int]) -> list[int]:
     used = set(used)
     chinese = any(_HAN.search(pieces[at][0]) for at in used)
     single = {at for at, (piece, _) in enumerate(pieces) if len(piece.replace(_SPACE, "")) <= 1}
+    signs = {at for at, (piece, _) in enumerate(pieces) if not any(sign.isalpha() for sign in piece)}
     words = {at for at, (piece, _) in enumerate(pieces) if chinese and _HAN.search(piece)}
-    return sorted(used | special | single | words)
+    return sorted(used | special | single | signs | words)
 
 
 def cut(tokenizer: Mapping[str, Any], ids: Sequence[int]) -> dict[str, Any]:
     """Return the ``tokenizer.json`` that holds only the pieces ``ids``, renumbered in that order."""
     pieces = tokenizer["model"]["vocab"]
     number = {old: new for new, old in enumerate(ids)}
-    model = {**tokenizer["model"], "vocab": [pieces[old] for old in ids], "unk_id": number[tokenizer["model"]["unk_id"]]}
+    model = {
+        **tokenizer["model"],
+        "vocab": [pieces[old] for old in ids],
+        "unk_id": number[tokenizer["model"]["unk_id"]],
+    }
     added = [{**entry, "id": number[entry["id"]]} for entry in tokenizer["added_tokens"]]
     return {**tokenizer, "model": model, "added_tokens": added, "post_processor": _frame(tokenizer, number)}
 

@@ -19,7 +19,7 @@ _SMALL = CostPrior(build_fixed=8.0, build_per_1000=14.0, predict_fixed=4.0, pred
 _LARGE = CostPrior(build_fixed=20.0, build_per_1000=400.0, predict_fixed=15.0, predict_per_1000=450.0)
 
 
-def _frozen(  # noqa: PLR0913 - a row of the table below
+def _frozen(
     name: str, said: tuple[str, str], hub: str, licence: str, languages: tuple[str, ...], *,
     weights: str | None = None, cost: CostPrior = _SMALL, length: int = 64, **params: Any,  # noqa: ANN401
 ) -> Variant:  # fmt: skip
@@ -81,10 +81,10 @@ class EmbeddingHead:
 
         """
         if context.params.get("format") == "static-linear":
-            from bakeoff.models._static import build_static  # noqa: PLC0415 - only this variant needs it
+            from bakeoff.models._static import build_static
 
             return build_static(context)
-        from bakeoff.models._head import fit_head  # noqa: PLC0415 - scikit-learn, PyTorch
+        from bakeoff.models._head import fit_head
 
         prepared = transformer.prepare(context, prefix=True)
         vectors, dtype = transformer.embed(prepared, context.train.rows)
@@ -97,7 +97,7 @@ class EmbeddingHead:
             what = "embeddings with a head export to ONNX only"
             raise StepError("unsupported", what, got=context.target, allowed=self.traits.exports)
         if context.artifact.format == "static-linear":
-            from bakeoff.models._static import export_static  # noqa: PLC0415 - only this variant needs it
+            from bakeoff.models._static import export_static
 
             return export_static(context)
         return transformer.export_onnx(context)

@@ -28,7 +28,7 @@ _BASE_COST = CostPrior(build_fixed=15.0, build_per_1000=400.0, predict_fixed=5.0
 
 
 def _hub(name: str, hub: str, licence: str, language: tuple[str, ...], *, base: bool = True) -> Variant:
-    short = hub.split("/")[-1]
+    short = hub.rpartition("/")[2]
     return Variant(
         name=name, hub=hub, licence=licence, languages=language, min_rows=_MIN_ROWS, simplicity=_SIMPLICITY,
         label=Words(zh=f"微调 {short}", en=f"{short}, fine-tuned"), params=_PARAMS,
@@ -92,11 +92,11 @@ class Encoder:
             StepError: 'unavailable' weights, 'unsupported' strategy, 'non_finite' loss, 'error' when rows carry one class.
 
         """
-        if not context.probe and len(set(context.train.labels.tolist())) < 2:  # noqa: PLR2004 - nothing to separate
+        if not context.probe and len(set(context.train.labels.tolist())) < 2:
             what = "the training rows carry one class only"
             raise StepError("error", what, try_="more training rows, or a stratified sample")
         prepared = transformer.prepare(context, prefix=bool(context.params.get("prefix", False)))
-        from bakeoff.training import torch_loop as loop  # noqa: PLC0415 - PyTorch
+        from bakeoff.training import torch_loop as loop
 
         loop.initialise(prepared.network.head, context.strategy.initialiser)
         loop.freeze(prepared.network, context.strategy.freeze)
@@ -110,11 +110,13 @@ class Encoder:
             loop.Encoded(prepared.encode(context.calibrate.rows), context.calibrate.labels),
             context.strategy, seed=context.seed, pad=prepared.pad, min_steps=int(context.params.get("min_steps", 0)),
         ).run()  # fmt: skip
-        return transformer.write(context, prepared, training=log.record(), strategy=context.strategy.model_dump(mode="json"))
+        return transformer.write(
+            context, prepared, training=log.record(), strategy=context.strategy.model_dump(mode="json")
+        )
 
     def _head_start(self, context: BuildContext, prepared: transformer.Prepared) -> None:
         """Fit the head on the frozen encoder first (Kumar et al. 2022): fine-tuning then starts from a sensible place."""
-        from bakeoff.models._head import fit_head  # noqa: PLC0415 - scikit-learn, PyTorch
+        from bakeoff.models._head import fit_head
 
         vectors, _ = transformer.embed(prepared, context.train.rows)
         fit_head(context, prepared, vectors)

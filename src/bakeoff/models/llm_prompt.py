@@ -33,7 +33,7 @@ _ANSWER_ROOM = 32
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", "[::1]"}
 
 
-def _local(  # noqa: PLR0913 - a row of the table below
+def _local(
     name: str, model: str, *, per_row: float, weights: str | None, hub: str | None, licence: str,
     shots: int = 0, languages: tuple[str, ...] = ("zh", "en"),
 ) -> Variant:  # fmt: skip
@@ -137,12 +137,12 @@ def _unlabelled(context: BuildContext, transform: dict[str, Any]) -> list[str]:
     """Texts of up to ``calibrate_rows`` rows of the calibrate split, evenly spread over it; labels are not looked at."""
     count = 0 if context.probe else int(context.params.get("calibrate_rows", _CALIBRATE_ROWS))
     rows = context.calibrate.rows
-    at = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)) if count and rows else []
-    return prompts.row_texts([rows[int(number)] for number in at], transform)
+    spread = np.linspace(0, len(rows) - 1, min(count, len(rows))).round()
+    return prompts.row_texts([rows[int(number)] for number in np.unique(spread)], transform)
 
 
 def _build_local(context: BuildContext) -> Artifact:
-    from bakeoff.data.transforms.llama import Llama, PromptScorer  # noqa: PLC0415 - xllamacpp
+    from bakeoff.data.transforms.llama import Llama, PromptScorer
 
     _take(_gguf(context), context.out / MODEL_FILE)
     transform = _transform(context)
@@ -155,7 +155,9 @@ def _build_local(context: BuildContext) -> Artifact:
         llama.close()
     record["bias"] = prompts.bias_of(np.asarray(scores).reshape(-1, len(context.classes)))
     prompts.save_prompt(record, context.out)
-    return _artifact(context, transform, {"model": MODEL_FILE, "calibrated_on": len(scores), "shots": len(record["shown"])})
+    return _artifact(
+        context, transform, {"model": MODEL_FILE, "calibrated_on": len(scores), "shots": len(record["shown"])}
+    )
 
 
 def _local_prompt(context: BuildContext, llama: Any, transform: dict[str, Any], longest: int) -> dict[str, Any]:  # noqa: ANN401
@@ -172,7 +174,13 @@ def _local_prompt(context: BuildContext, llama: Any, transform: dict[str, Any], 
     needed = len(prefix) + limit + len(suffix) + max(map(len, ids)) + _ANSWER_ROOM
     if needed > longest:
         what = f"the prompt needs {needed} tokens"
-        raise StepError("unsupported", what, where=context.variant.name, allowed=f"at most {longest}", try_="fewer or shorter examples")
+        raise StepError(
+            "unsupported",
+            what,
+            where=context.variant.name,
+            allowed=f"at most {longest}",
+            try_="fewer or shorter examples",
+        )
     return {
         "prefix": before, "suffix": after, "words": words, "answers": answers, "max_tokens": limit,
         "context": -(-needed // 256) * 256, "shown": shown, "tokens": {"prefix": prefix, "suffix": suffix, "answers": ids},
@@ -181,7 +189,7 @@ def _local_prompt(context: BuildContext, llama: Any, transform: dict[str, Any], 
 
 def _answers(llama: Any, words: list[str]) -> tuple[list[str], list[list[int]]]:  # noqa: ANN401
     """Return what is to be answered and its tokens: the labels' words, or letters where tokens cut characters in half."""
-    for answers in (words, prompting.letters(len(words)) if len(words) <= 26 else words):  # noqa: PLR2004 - the alphabet
+    for answers in (words, prompting.letters(len(words)) if len(words) <= 26 else words):
         ids = [llama.tokenize(answer) for answer in answers]
         if any(a != b and b[: len(a)] == a for a in ids for b in ids):
             ids = [[*row, llama.end_token()] for row in ids]
@@ -213,11 +221,11 @@ def _take(source: Path, target: Path) -> None:
 
 
 def _build_remote(context: BuildContext) -> Artifact:
-    from bakeoff.data.transforms.chat import ChatScorer, client_of  # noqa: PLC0415 - httpx
+    from bakeoff.data.transforms.chat import ChatScorer, client_of
 
     transform, words = _transform(context), _words(context)
     first = [word[0].casefold() for word in words]
-    answers = words if len(set(first)) == len(first) or len(words) > 26 else prompting.letters(len(words))  # noqa: PLR2004
+    answers = words if len(set(first)) == len(first) or len(words) > 26 else prompting.letters(len(words))
     meta = {name: context.params.get(name) for name in ("url", "model", "api_key_env")}
     messages = prompting.conversation(context.language, words, context.instruction, answers, _shown(context, transform))
     record: dict[str, Any] = {"messages": messages, "words": words, "answers": answers, "bias": [0.0] * len(words)}

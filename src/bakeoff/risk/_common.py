@@ -109,9 +109,9 @@ def changed(row: Row, columns: Sequence[str], change: Callable[[str], str]) -> d
 
 def percent(value: float | None, digits: int = 1) -> str:
     """Write a share as a percentage."""
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
+    return "–" if value is None else f"{round(100 * value, digits) + 0.0:.{digits}f} %"
 
 
 def points(value: float | None) -> str:
     """Write a difference of shares in percentage points."""
-    return "–" if value is None else f"{100 * value:+.1f}"
+    return "–" if value is None else f"{round(100 * value, 1) + 0.0:+.1f}"  # adding zero turns -0.0 into 0.0

@@ -60,7 +60,9 @@ class Composite:
             what = "ensembles are nested too deeply"
             raise StepError("unsupported", what, where=str(directory))
         with ExitStack() as opened:  # a member that cannot be loaded closes those before it
-            loaded = [opened.enter_context(closing(_member(one, directory, threads, artifact.classes))) for one in listed]
+            loaded = [
+                opened.enter_context(closing(_member(one, directory, threads, artifact.classes))) for one in listed
+            ]
             opened.pop_all()
         total = sum(float(member["weight"]) for member in listed)
         return Vote(loaded, [float(member["weight"]) / total for member in listed], artifact.classes)

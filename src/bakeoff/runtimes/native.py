@@ -140,7 +140,7 @@ class Scorecard(_Closing):
 
 def _model_bytes(artifact: Artifact, directory: Path) -> bytes:
     """Read a booster's file; both libraries end the process on a damaged one, so its hash is compared first."""
-    body = (directory / artifact.meta["model"]).read_bytes()
+    body: bytes = (directory / artifact.meta["model"]).read_bytes()
     if hashlib.sha256(body).hexdigest() != artifact.meta["sha256"]:
         what = "the model file is not as it was built"
         raise StepError("error", what, where=str(directory / artifact.meta["model"]))

@@ -30,7 +30,7 @@ class TransformerPredictor:
     """
 
     def __init__(self, artifact: Artifact, directory: Path, dtype: str = "fp32") -> None:
-        from bakeoff.data.transforms import network as net  # noqa: PLC0415 - PyTorch
+        from bakeoff.data.transforms import network as net
 
         self._run = net.run
         self._feeder = TokenFeeder(artifact.transform, directory)
@@ -41,7 +41,7 @@ class TransformerPredictor:
 
     def predict_proba(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Return (n, k) probabilities; rows of similar length share a batch."""
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         if not rows:
             return np.empty((0, self._classes))
@@ -72,7 +72,7 @@ class PyTorchRuntime:
             what = "the PyTorch runtime does not load this format"
             raise StepError("unsupported", what, got=artifact.format, allowed=self.traits.loads)
         try:
-            from bakeoff.data.transforms import network as net  # noqa: PLC0415 - PyTorch
+            from bakeoff.data.transforms import network as net
         except ImportError as error:
             what = f"{error.name} is not installed"
             raise StepError("unavailable", what, try_="pip install 'bakeoff[torch]'") from error

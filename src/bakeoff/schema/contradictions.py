@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bakeoff.schema.spec import Spec
-from bakeoff.schema.units import say_seconds
 
 REQUESTS_FOR = {"p95": 90, "p99": 459}
 """Requests below which a percentile cannot be bounded at 99 % confidence: smallest n with q^n ≤ 0.01."""
@@ -59,7 +58,12 @@ def _columns(spec: Spec) -> Iterator[Contradiction]:
     inputs = (data.input,) if isinstance(data.input, str) else data.input
     if not inputs:
         yield Contradiction(("data", "input"), "no input column", fix="name at least one column, or write '*'")
-    uses = {"data.input": inputs, "data.ignore": data.ignore, "data.split.group": (data.split.group,), "data.split.time": (data.split.time,)}
+    uses = {
+        "data.input": inputs,
+        "data.ignore": data.ignore,
+        "data.split.group": (data.split.group,),
+        "data.split.time": (data.split.time,),
+    }
     for path, names in uses.items():
         if data.target in names:
             yield Contradiction(
@@ -67,7 +71,9 @@ def _columns(spec: Spec) -> Iterator[Contradiction]:
                 fix="a candidate may not see the answer: remove it here, or correct data.target",
             )  # fmt: skip
     for name in sorted(set(inputs) & set(data.ignore)):
-        yield Contradiction(("data", "ignore"), f"'{name}' is both an input and ignored", fix="remove it from one of the two")
+        yield Contradiction(
+            ("data", "ignore"), f"'{name}' is both an input and ignored", fix="remove it from one of the two"
+        )
 
 
 def _errors(spec: Spec) -> Iterator[Contradiction]:
@@ -75,30 +81,38 @@ def _errors(spec: Spec) -> Iterator[Contradiction]:
         path = ("value", "errors", key)
         found = _ARROW.match(key)
         if not found:
-            yield Contradiction(path, "not of the form 'actual->predicted'", got=key, allowed="for example 'neg->pos'", fix=_arrow_fix(key))
+            yield Contradiction(
+                path,
+                "not of the form 'actual->predicted'",
+                got=key,
+                allowed="for example 'neg->pos'",
+                fix=_arrow_fix(key),
+            )
         elif found["actual"].strip() == found["predicted"].strip():
-            yield Contradiction(path, "actual and predicted are the same, which is no error", got=key, fix="price right answers in value.per_correct")
+            yield Contradiction(
+                path,
+                "actual and predicted are the same, which is no error",
+                got=key,
+                fix="price right answers in value.per_correct",
+            )
         if cost < 0:
-            yield Contradiction(path, "the cost of an error is a positive number", got=f"{cost:g}", fix=f"write {-cost:g}")
+            yield Contradiction(
+                path, "the cost of an error is a positive number", got=f"{cost:g}", fix=f"write {-cost:g}"
+            )
 
 
 def _arrow_fix(key: str) -> str:
     halves = re.split(r"\s*(?:=>|→|-->|->|>|:|/)\s*", key, maxsplit=1)
-    return f"write '{halves[0]}->{halves[1]}'" if len(halves) == 2 and all(halves) else "write 'actual->predicted'"  # noqa: PLR2004
+    return f"write '{halves[0]}->{halves[1]}'" if len(halves) == 2 and all(halves) else "write 'actual->predicted'"
 
 
 def _others(spec: Spec) -> Iterator[Contradiction]:
     traffic = spec.traffic
-    if traffic.volume <= 0:
-        yield Contradiction(("traffic", "volume"), "must be above zero", got=f"{traffic.volume:g}/s", fix="for example 10k/day")
-    elif traffic.peak is not None and traffic.peak < traffic.volume:
+    if traffic.peak is not None and traffic.peak < traffic.volume:
         yield Contradiction(
             ("traffic", "peak"), "the peak is below the average volume", got=f"{traffic.peak:.4g}/s",
             allowed=f"at least {traffic.volume:.4g}/s", fix="raise traffic.peak, lower traffic.volume, or leave the peak out",
         )  # fmt: skip
-    throughput = spec.requirements.throughput.min
-    if throughput is not None and throughput <= 0:
-        yield Contradiction(("requirements", "throughput", "min"), "must be above zero", got=f"{throughput:g}/s", fix="for example 40/s, or leave it out")
     if not spec.candidates.include:
         yield Contradiction(("candidates", "include"), "nothing may take part", fix='write include: ["*"]')
     if spec.risk.encrypt:
@@ -106,12 +120,8 @@ def _others(spec: Spec) -> Iterator[Contradiction]:
             ("risk", "encrypt"), "this version cannot encrypt a bundle yet", got="true",
             fix="write encrypt: false and keep the bundle on an encrypted disk",
         )  # fmt: skip
-    budget = spec.budget
-    if budget.step_time > 10 * budget.time:
-        yield Contradiction(
-            ("budget", "step_time"), "one step may take more than ten times the whole budget", got=say_seconds(budget.step_time),
-            allowed=f"at most {say_seconds(10 * budget.time)}", fix="lower budget.step_time or raise budget.time",
-        )  # fmt: skip
     names = [endpoint.name for endpoint in spec.candidates.endpoints]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield Contradiction(("candidates", "endpoints"), f"two endpoints are called '{name}'", fix="give each a name of its own")
+        yield Contradiction(
+            ("candidates", "endpoints"), f"two endpoints are called '{name}'", fix="give each a name of its own"
+        )

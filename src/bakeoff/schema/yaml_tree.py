@@ -47,7 +47,8 @@ class Tree:
         """``bakeoff.yaml:12 requirements.latency.p95``, or ``--set requirements.latency.p95`` for what was overridden."""
         if any(path[: len(known)] == known for known in self.overridden):
             return f"--set {dotted(path)}"
-        return f"{self.where}:{self.line(path)} {dotted(path)}".rstrip()
+        line = f":{self.line(path)}" if self.lines else ""
+        return f"{self.where}{line} {dotted(path)}".rstrip()
 
 
 def dotted(path: Iterable[str | int]) -> str:
@@ -67,7 +68,10 @@ def read_tree(text: str, where: str) -> Tree:
     """
     if len(text) > MAX_CHARS:
         raise _refused(
-            "too long for a specification", where, got=f"{len(text):,} characters", allowed=f"at most {MAX_CHARS:,}",
+            "too long for a specification",
+            where,
+            got=f"{len(text):,} characters",
+            allowed=f"at most {MAX_CHARS:,}",
             try_="give the YAML specification here, and the data file in data.file",
         )
     root = _compose(text, where)
@@ -77,7 +81,10 @@ def read_tree(text: str, where: str) -> Tree:
     value = builder.build(root, ())
     if not isinstance(value, dict):
         raise _refused(
-            "the top level must be 'key: value' lines", where, got=type(value).__name__, allowed="name, task, data, …",
+            "the top level must be 'key: value' lines",
+            where,
+            got=type(value).__name__,
+            allowed="name, task, data, …",
             try_="bakeoff init DATA writes a specification",
         )
     builder.tree.value = value
@@ -95,7 +102,7 @@ def read_value(text: str) -> Any:  # noqa: ANN401 - whatever YAML holds
 
 
 def _compose(text: str, where: str) -> yaml.Node | None:
-    import yaml  # noqa: PLC0415 - costs 15 ms that `--help` need not pay
+    import yaml
 
     try:
         return yaml.compose(text, Loader=yaml.SafeLoader)  # type: ignore[no-any-return,no-untyped-call,unused-ignore]
@@ -131,13 +138,15 @@ class _Builder:
         self.nodes = 0
 
     def build(self, node: yaml.Node, path: Path) -> Any:  # noqa: ANN401 - whatever YAML holds
-        import yaml  # noqa: PLC0415 - see _compose
+        import yaml
 
         self.nodes += 1
         if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
             raise _refused(
-                "too large once its aliases are expanded", self.tree.where,
-                allowed=f"at most {MAX_NODES:,} values, {MAX_DEPTH} levels deep", try_="write the values out without & and *",
+                "too large once its aliases are expanded",
+                self.tree.where,
+                allowed=f"at most {MAX_NODES:,} values, {MAX_DEPTH} levels deep",
+                try_="write the values out without & and *",
             )
         self.tree.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
@@ -155,7 +164,9 @@ class _Builder:
             here = (*path, key.value)
             if key.value in found:
                 first = self.tree.lines[here]
-                self._problem(f"'{key.value}' is given twice, first on line {first}", here, key, try_="keep one of them")
+                self._problem(
+                    f"'{key.value}' is given twice, first on line {first}", here, key, try_="keep one of them"
+                )
                 continue
             if key.tag == f"{_TAG}merge":
                 self._problem("merge keys (<<) are not supported", here, key, try_="write the fields out")
@@ -165,7 +176,7 @@ class _Builder:
         return found
 
     def _scalar(self, node: yaml.Node, path: Path) -> Any:  # noqa: ANN401 - whatever YAML holds
-        import yaml  # noqa: PLC0415 - see _compose
+        import yaml
 
         text = str(node.value)
         self.tree.written[path] = text

@@ -38,7 +38,7 @@ def probes(race: Race) -> list[Trial]:
         verdict = screened(candidate, race.seen.probed(candidate), race.spec.requirements)
         if verdict is not None:
             race.out.setdefault(candidate.id, verdict)
-    return trials
+    return _cheapest_first(race, trials)
 
 
 def climb(race: Race) -> list[Trial]:
@@ -58,14 +58,19 @@ def _rung(race: Race, rung: int, spent: float) -> list[Trial]:
     """One trial per arm that moves up; the cheapest first, as far as the planned time goes."""
     wanted = [trial for arm in race.alive if (trial := _step_up(race, arm, rung)) is not None]
     if rung == 0:
-        return [*wanted, *_references(race)]
+        return _cheapest_first(race, [*wanted, *_references(race)])
     room = _SHARE_FOR_RUNGS * race.spec.budget.time - spent
     trials = []
-    for trial in sorted(wanted, key=lambda trial: (race.seconds(trial), trial.candidate.id)):
+    for trial in _cheapest_first(race, wanted):
         room -= race.seconds(trial)
         if room >= 0:
             trials.append(trial)
     return trials
+
+
+def _cheapest_first(race: Race, trials: Sequence[Trial]) -> list[Trial]:
+    """Order trials so that a run cut short by its time limit has seen as many candidates as it could."""
+    return sorted(trials, key=lambda trial: (race.seconds(trial), trial.candidate.id))
 
 
 def _step_up(race: Race, arm: str, rung: int) -> Trial | None:

@@ -88,7 +88,7 @@ class Ledger:
     # ------------------------------------------------------------------------------------------------------- writing
 
     def append(self, result: StepResult, arrays: Mapping[str, ArrayLike] | None = None) -> None:
-        """Add a step's result with its arrays; when this returns, both are on disk twice. Clears the step's running mark.
+        """Add a step's result with its arrays; when this returns, both are on disk twice. The step runs no longer.
 
         Raises:
             StepError: code 'disk': there is no room; nothing was added and everything earlier is safe.
@@ -96,8 +96,10 @@ class Ledger:
 
         """
         head = {"type": "step", "key": result.key, "data": result.data}
-        self._add(head, result.model_dump_json().encode(), encode(arrays or {}))
-        self._marks.clear(result.key)
+        try:
+            self._add(head, result.model_dump_json().encode(), encode(arrays or {}))
+        finally:
+            self._marks.clear(result.key)
 
     def put_document(self, name: str, json_text: str) -> None:
         """Add a version of a named document; the newest is the one that counts, older ones stay."""

@@ -94,6 +94,4 @@ def cost_matrix(value: Value, classes: Sequence[str]) -> CostMatrix | None:
     if not any(prices.values()):
         return None
     size = range(len(classes))
-    return tuple(
-        tuple(0.0 if i == j else value.per_correct + prices.get((i, j), 0.0) for j in size) for i in size
-    )
+    return tuple(tuple(0.0 if i == j else value.per_correct + prices.get((i, j), 0.0) for j in size) for i in size)

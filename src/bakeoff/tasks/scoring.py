@@ -39,13 +39,18 @@ class Statistic:
         """Return the scores (…) of weighted column sums (…, c); pairs of columns are numerator and denominator."""
         top, bottom = sums[..., 0::2], sums[..., 1::2]
         ratios = np.divide(top, bottom, out=np.zeros(top.shape, dtype=np.float64), where=bottom > 0)
-        if self.metric == "roc_auc":
-            return ratios.sum(axis=-1) + self.offset
-        return ratios.mean(axis=-1)
+        scores: NDArray[np.float64] = (
+            ratios.sum(axis=-1) + self.offset if self.metric == "roc_auc" else ratios.mean(axis=-1)
+        )
+        return scores
 
 
 def score(
-    metric: str, actual: ArrayLike, predicted: ArrayLike, probabilities: Floats | None = None, positive: int | None = None
+    metric: str,
+    actual: ArrayLike,
+    predicted: ArrayLike,
+    probabilities: Floats | None = None,
+    positive: int | None = None,
 ) -> float:
     """Return the metric of ``predicted`` (n,) class indices against ``actual`` (n,).
 
@@ -65,19 +70,30 @@ def score(
 
 
 def score_draws(
-    metric: str, actual: ArrayLike, predicted: ArrayLike, probabilities: Floats | None, positive: int | None, weights: Floats
+    metric: str,
+    actual: ArrayLike,
+    predicted: ArrayLike,
+    probabilities: Floats | None,
+    positive: int | None,
+    weights: Floats,
 ) -> NDArray[np.float64]:
     """Return the metric (D,) under each of the row ``weights`` (D, n), which need not sum to one; ties in roc_auc are exact."""
     truth = np.asarray(actual)
     if metric == "roc_auc":
         scores = _scores(probabilities, truth, positive)
-        return np.mean([_weighted_auc(truth == index, column, weights) for index, column in scores], axis=0)
+        areas = np.stack([_weighted_auc(truth == index, column, weights) for index, column in scores])
+        mean: NDArray[np.float64] = areas.mean(axis=0)
+        return mean
     found = statistic(metric, truth, predicted, probabilities, positive)
     return found.finish(weights @ found.columns.astype(weights.dtype, copy=False))
 
 
 def statistic(
-    metric: str, actual: ArrayLike, predicted: ArrayLike, probabilities: Floats | None = None, positive: int | None = None
+    metric: str,
+    actual: ArrayLike,
+    predicted: ArrayLike,
+    probabilities: Floats | None = None,
+    positive: int | None = None,
 ) -> Statistic:
     """Return ``metric`` as weighted sums over the n rows (see ``score`` for the arguments).
 
@@ -105,7 +121,8 @@ def mistakes(actual: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[n
     """Return the confusion rates (k, k): share of all rows with actual class i and predicted class j; they sum to one."""
     counts = np.zeros((classes, classes))
     np.add.at(counts, (np.asarray(actual), np.asarray(predicted)), 1.0)
-    return counts / max(counts.sum(), 1.0)
+    rates: NDArray[np.float64] = counts / max(counts.sum(), 1.0)
+    return rates
 
 
 def _f1_pair(truth: NDArray[np.bool_], guess: NDArray[np.bool_]) -> tuple[Floats, Floats]:
@@ -121,10 +138,8 @@ def _scores(probabilities: Floats | None, truth: NDArray[np.integer], positive: 
         what = "roc_auc needs probabilities"
         raise UserError(what)
     table = np.asarray(probabilities, dtype=np.float64)
-    if positive is None:
-        wanted = [1] if table.shape[1] <= 2 else [int(c) for c in np.unique(truth)]  # noqa: PLR2004 - two classes
-    else:
-        wanted = [positive]
+    every = [1] if table.shape[1] <= 2 else [int(c) for c in np.unique(truth)]
+    wanted = every if positive is None else [positive]
     return [(index, table[:, index]) for index in wanted]
 
 
@@ -136,7 +151,10 @@ def _auc_statistic(truth: NDArray[np.integer], scores: list[tuple[int, Floats]])
         if hit.all() or not hit.any():
             offset += 0.5
             continue
-        below, level = _placements(column[hit], np.sort(column[~hit])), _placements(-column[~hit], np.sort(-column[hit]))
+        below, level = (
+            _placements(column[hit], np.sort(column[~hit])),
+            _placements(-column[~hit], np.sort(-column[hit])),
+        )
         ours, theirs = np.zeros(truth.shape), np.zeros(truth.shape)
         ours[hit], theirs[~hit] = below / len(scores), level / len(scores)
         pairs += [(ours, hit), (theirs, ~hit)]

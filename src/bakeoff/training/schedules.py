@@ -1,7 +1,7 @@
 """Learning-rate schedules as plain numbers: any framework multiplies its base rate by what these return.
 
-    >>> [round(multiplier("linear", step, total=10, warmup=0.2), 2) for step in (0, 1, 2, 6, 9)]
-    [0.5, 1.0, 1.0, 0.5, 0.12]
+>>> [round(multiplier("linear", step, total=10, warmup=0.2), 2) for step in (0, 1, 2, 6, 9)]
+[0.5, 1.0, 1.0, 0.5, 0.12]
 """
 
 from __future__ import annotations

@@ -119,13 +119,15 @@ class Loop:
 
     """
 
-    def __init__(  # noqa: PLR0913 - what a run depends on
+    def __init__(
         self, network: net.TextNetwork, train: Encoded, calibrate: Encoded, strategy: Strategy,
         *, seed: int, pad: int, min_steps: int = 0,
     ) -> None:  # fmt: skip
         self.network, self.train, self.strategy, self.pad = network, train, strategy, pad
         self.calibrate = Encoded(calibrate.ids[:_EVALUATED_ROWS], calibrate.labels[:_EVALUATED_ROWS])
-        self.watching = (strategy.patience is not None or strategy.schedule == "reduce_on_plateau") and len(calibrate) > 0
+        self.watching = (strategy.patience is not None or strategy.schedule == "reduce_on_plateau") and len(
+            calibrate
+        ) > 0
         self.rng = np.random.default_rng(seed)
         torch.manual_seed(seed)
         epochs = planned_epochs(strategy, len(train), min_steps)
@@ -141,8 +143,8 @@ class Loop:
 
     def _groups(self) -> list[dict[str, Any]]:
         learnt = [(name, value) for name, value in self.network.named_parameters() if value.requires_grad]
-        plain = [value for _, value in learnt if value.ndim < 2]  # noqa: PLR2004 - biases and norms are never decayed
-        decayed = [value for _, value in learnt if value.ndim >= 2]  # noqa: PLR2004
+        plain = [value for _, value in learnt if value.ndim < 2]
+        decayed = [value for _, value in learnt if value.ndim >= 2]
         return [{"params": decayed, "weight_decay": self.strategy.weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
     def run(self) -> TrainingLog:

@@ -66,12 +66,12 @@ class ChatClient:
 
     """
 
-    def __init__(  # noqa: PLR0913 - what a connection is made of
+    def __init__(
         self, url: str, model: str, *, api_key_env: str | None = None, timeout: float = 60.0, attempts: int = 5,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
         try:
-            import httpx  # noqa: PLC0415 - optional
+            import httpx
         except ImportError as error:
             what = "an endpoint needs httpx"
             raise StepError("unavailable", what, try_="pip install 'bakeoff[remote]'") from error
@@ -85,7 +85,12 @@ class ChatClient:
         self._errors = (httpx.TransportError,)
         self._timed_out = httpx.TimeoutException
         self._http = httpx.Client(headers=headers, timeout=timeout, follow_redirects=False)
-        self._url, self._model, self._attempts, self._wait = url.rstrip("/") + "/chat/completions", model, attempts, wait
+        self._url, self._model, self._attempts, self._wait = (
+            url.rstrip("/") + "/chat/completions",
+            model,
+            attempts,
+            wait,
+        )
         self._lock = Lock()
         self.asks_probabilities = True
         self.gives_probabilities = False

@@ -44,7 +44,7 @@ class Llama:
 
     def __init__(self, model: Path, threads: int, context: int) -> None:
         try:
-            import xllamacpp  # noqa: PLC0415 - optional, heavy
+            import xllamacpp
         except ImportError as error:
             what = "a local language model needs xllamacpp"
             raise StepError("unavailable", what, try_="pip install 'bakeoff[llm]'") from error
@@ -183,7 +183,7 @@ class PromptScorer:
     """
 
     def __init__(self, llama: Llama, prompt: Mapping[str, Any]) -> None:
-        from bakeoff.data.transforms.prompt import branches  # noqa: PLC0415 - keeps the names of this module few
+        from bakeoff.data.transforms.prompt import branches
 
         tokens = prompt["tokens"]
         self._llama = llama

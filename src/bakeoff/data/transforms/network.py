@@ -4,7 +4,7 @@ Imports PyTorch and transformers, so only code that is about to run a network im
 ``models`` (which trains and exports it) and ``runtimes`` (which serves it), so that the two cannot differ.
 
 An artefact directory holds ``config.json`` (of the encoder, in the hub's form), ``model.safetensors`` (``encoder.*`` and
-``head.*``) and ``tokenizer.json``; ``Artifact.meta`` holds ``pooling`` (``mean`` or ``first``) and ``normalise``.
+``head.*``) and ``tokenizer.json``; ``Artifact.meta`` holds ``pooling`` and ``normalise``.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 from transformers.utils import logging as _logging
 
-_logging.set_verbosity_error()
-_logging.disable_progress_bar()
+_quiet: Any = _logging
+_quiet.set_verbosity_error()
+_quiet.disable_progress_bar()
+_auto: Any = AutoModel
 
 WEIGHTS = "model.safetensors"
 _BATCH_TOKENS = 2048
@@ -39,13 +41,15 @@ class TextNetwork(nn.Module):
     Args:
         encoder: a transformers encoder without its own pooler.
         classes: number of classes.
-        pooling: ``mean`` over the tokens that are not padding, or ``first`` (the [CLS] vector).
+        pooling: ``mean`` over the tokens that are not padding, ``first`` (the [CLS] vector) or ``last`` (decoders).
         normalise: divide the pooled vector by its length.
         dropout: share of the pooled vector dropped while training.
 
     """
 
-    def __init__(self, encoder: nn.Module, classes: int, *, pooling: str, normalise: bool, dropout: float = 0.1) -> None:
+    def __init__(
+        self, encoder: nn.Module, classes: int, *, pooling: str, normalise: bool, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
@@ -58,6 +62,9 @@ class TextNetwork(nn.Module):
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if self.pooling == "first":
             pooled = hidden[:, 0]
+        elif self.pooling == "last":
+            last = attention_mask.sum(dim=1) - 1
+            pooled = hidden[torch.arange(hidden.shape[0]), last]
         else:
             weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
             pooled = (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
@@ -105,17 +112,17 @@ def precision(name: str) -> Iterator[None]:
 
 def pretrained_encoder(directory: Path, attention: str = "sdpa") -> nn.Module:
     """Load an encoder from a local folder; safetensors only, and never from a network."""
-    encoder = AutoModel.from_pretrained(
+    encoder = _auto.from_pretrained(
         directory, local_files_only=True, use_safetensors=True, trust_remote_code=False,
         attn_implementation=attention, dtype=torch.float32,
     )  # fmt: skip
     return _without_pooler(encoder)
 
 
-def _without_pooler(encoder: nn.Module) -> nn.Module:
+def _without_pooler(encoder: Any) -> nn.Module:  # noqa: ANN401 - transformers' class
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None  # we pool ourselves; an unused pooler is dead weight in the file
-    return encoder
+    return cast("nn.Module", encoder)
 
 
 def save(network: TextNetwork, directory: Path) -> None:
@@ -129,7 +136,7 @@ def save(network: TextNetwork, directory: Path) -> None:
 def load(directory: Path, meta: Mapping[str, Any], classes: int, attention: str = "sdpa") -> TextNetwork:
     """Load what ``save`` wrote, ready to predict (``eval`` mode)."""
     config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    encoder = _without_pooler(AutoModel.from_config(config, attn_implementation=attention))
+    encoder = _without_pooler(_auto.from_config(config, attn_implementation=attention))
     network = TextNetwork(encoder, classes, pooling=str(meta["pooling"]), normalise=bool(meta["normalise"]))
     network.load_state_dict(load_file(directory / WEIGHTS), assign=True)
     return network.eval()
