@@ -17,12 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bakeoff.schema.errors import BakeoffError, StepError
 from bakeoff.schema.trial import Fidelity, StepResult
@@ -52,7 +53,7 @@ class Tally:
             setattr(self, name, getattr(self, name) + value)
 
 
-def result(number: int) -> tuple[StepResult, dict[str, np.ndarray]]:  # type: ignore[type-arg]
+def result(number: int) -> tuple[StepResult, dict[str, NDArray[np.generic]]]:
     """A row whose content follows from its number, so that an altered one is noticed."""
     rng = np.random.default_rng(number)
     arrays = {"probabilities": rng.random((int(rng.integers(1, 400)), 2)).astype(np.float32), "number": np.array([number])}
@@ -280,14 +281,15 @@ def main() -> int:
     arguments.add_argument("--seed", type=int, default=0)
     chosen = arguments.parse_args()
     rng, start = random.Random(chosen.seed), time.perf_counter()
-    total, kinds = Tally(), {}
+    total, kinds = Tally(), dict[str, Tally]()
+    tried: dict[str, Callable[[Path], Tally]] = {
+        "kill -9 at random instants": lambda place: kills(place, chosen.kills, rng),
+        "file cut": lambda place: cuts(place, 12, chosen.step),
+        "bit flip": lambda place: flips(place, 12, chosen.flips, rng),
+        "disk full": lambda place: full_disk(place)[0],
+    }
     with tempfile.TemporaryDirectory(prefix="bakeoff-faults-") as temporary:
-        for name, run in (
-            ("kill -9 at random instants", lambda place: kills(place, chosen.kills, rng)),
-            ("file cut", lambda place: cuts(place, 12, chosen.step)),
-            ("bit flip", lambda place: flips(place, 12, chosen.flips, rng)),
-            ("disk full", lambda place: full_disk(place)[0]),
-        ):
+        for name, run in tried.items():
             place = Path(temporary) / name.replace(" ", "-")
             place.mkdir()
             kinds[name] = found = run(place)

@@ -90,7 +90,7 @@ def _listed(block: str) -> str:
     items: list[str] = []
     for line in lines:
         text = line.strip()
-        if line.startswith("    ") and not line.startswith("     ") or not items:
+        if (line.startswith("    ") and not line.startswith("     ")) or not items:
             key, colon, rest = text.partition(": ")
             items.append(f"- {tick(key)}: {rest}" if colon else f"- {text}")
         else:

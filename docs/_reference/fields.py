@@ -30,19 +30,19 @@ _PLAIN = {
 _SECONDS = ((31_557_600.0, "yr"), (86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"))
 
 
-def options(annotation: Any) -> list[Any]:
+def options(annotation: Any) -> list[Any]:  # noqa: ANN401 - a type is any object
     """Return the members of a union (or the annotation itself), ``None`` left out."""
     if get_origin(annotation) in {Union, types.UnionType}:
         return [option for part in get_args(annotation) for option in options(part)]
     return [] if annotation is type(None) else [annotation]
 
 
-def optional(annotation: Any) -> bool:
+def optional(annotation: Any) -> bool:  # noqa: ANN401 - a type is any object
     """Whether ``None`` is among the members of a union."""
     return get_origin(annotation) in {Union, types.UnionType} and type(None) in get_args(annotation)
 
 
-def unit_of(annotation: Any) -> str | None:
+def unit_of(annotation: Any) -> str | None:  # noqa: ANN401 - a type is any object
     """Return the name of the function that reads the unit of a field, if it has one."""
     for option in options(annotation):
         if get_origin(option) is Annotated:
@@ -53,7 +53,7 @@ def unit_of(annotation: Any) -> str | None:
     return None
 
 
-def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - a type is any object
     """Yield the records a type mentions."""
     for option in options(annotation):
         if isinstance(option, type) and issubclass(option, BaseModel):
@@ -64,7 +64,7 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
                     yield from models_in(part)
 
 
-def type_words(annotation: Any, tongue: Tongue) -> str:
+def type_words(annotation: Any, tongue: Tongue) -> str:  # noqa: ANN401 - a type is any object
     """Return a type as a person says it."""
     unit = unit_of(annotation)
     if unit in _UNITS:
@@ -74,7 +74,7 @@ def type_words(annotation: Any, tongue: Tongue) -> str:
     return tongue.say(" or ", " 或 ").join(dict.fromkeys(said))
 
 
-def _one(annotation: Any, tongue: Tongue) -> str:
+def _one(annotation: Any, tongue: Tongue) -> str:  # noqa: ANN401, PLR0911 - one answer per kind of type
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _one(arguments[0], tongue)
@@ -113,7 +113,7 @@ def bounds(info: FieldInfo, tongue: Tongue) -> str:
     return tongue.say(", ", "，").join(found)
 
 
-def default_words(info: FieldInfo, annotation: Any, tongue: Tongue) -> str:
+def default_words(info: FieldInfo, annotation: Any, tongue: Tongue) -> str:  # noqa: ANN401 - a type is any object
     """Return a default as one would write it in the file."""
     if info.is_required():
         return tongue.say("**required**", "**必填**")
@@ -123,7 +123,7 @@ def default_words(info: FieldInfo, annotation: Any, tongue: Tongue) -> str:
     return tick(_written(value, unit_of(annotation)))
 
 
-def _written(value: Any, unit: str | None) -> str:
+def _written(value: Any, unit: str | None) -> str:  # noqa: ANN401, PLR0911 - one answer per kind of value
     if isinstance(value, bool):
         return str(value).lower()
     if unit == "parse_duration":

@@ -29,16 +29,22 @@ EVENTS: dict[EventKind, tuple[str, str]] = {
 FAILURES: dict[FailureCode, tuple[str, str]] = {
     "crash": ("the process died; the signal is named", "进程崩溃，写明信号"),
     "timeout": ("it went over `budget.step_time`", "超过 `budget.step_time`"),
-    "memory": ("it went over `budget.step_memory`, or an allocation was refused", "超过 `budget.step_memory`，或内存分配被拒绝"),
+    "memory": (
+        "it went over `budget.step_memory`, or an allocation was refused",
+        "超过 `budget.step_memory`，或内存分配被拒绝",
+    ),
     "non_finite": ("NaN, infinity, or probabilities that do not add up to one", "出现 NaN、无穷，或概率之和不为一"),
     "error": ("the code raised an error; its last output is kept", "代码抛出错误；保留最后的输出"),
-    "parity": ("exporting or compressing changed the answers by more than it may", "导出或压缩改变答案的程度超出允许范围"),
+    "parity": (
+        "exporting or compressing changed the answers by more than it may",
+        "导出或压缩改变答案的程度超出允许范围",
+    ),
     "unavailable": ("a library, weights, a key or an endpoint is missing", "缺少库、权重、密钥或接口"),
     "unsupported": ("the pieces do not fit together", "各部分无法组合"),
     "interrupted": ("the run was stopped; the step is tried again", "运行被中断；该步骤会重试"),
     "unsafe": ("it tried something that is not allowed, such as the network", "尝试了不允许的行为，例如访问网络"),
     "disk": ("there was no room to write; the step is tried again", "磁盘写不下；该步骤会重试"),
-}  # fmt: skip
+}
 
 
 def exit_codes_page(tongue: Tongue) -> str:
@@ -69,15 +75,22 @@ def exit_codes_page(tongue: Tongue) -> str:
     return page(
         tongue,
         tongue.say("Exit codes and errors", "退出码与错误"),
-        table([tongue.say("code", "退出码"), tongue.say("meaning", "含义")], [[str(code), text] for code, text in codes]),
+        table(
+            [tongue.say("code", "退出码"), tongue.say("meaning", "含义")], [[str(code), text] for code, text in codes]
+        ),
         tongue.say(
             'With `--json` an error is one document too: `{"error": "…", "exit_code": 2}`. A mistake of the user never shows a traceback.',
             '加上 `--json` 时，错误也是一个文档：`{"error": "…", "exit_code": 2}`。使用者的错误从不显示调用栈。',
         ),
         tongue.say("## Errors in Python", "## Python 里的错误"),
-        tongue.say("All in `bakeoff.schema`; every one is a `BakeoffError`.", "全部在 `bakeoff.schema` 中，都是 `BakeoffError` 的子类。"),
-        table([tongue.say("class", "类"), tongue.say("exit code", "退出码"), tongue.say("raised when", "何时抛出")], rows),
-    )  # fmt: skip
+        tongue.say(
+            "All in `bakeoff.schema`; every one is a `BakeoffError`.",
+            "全部在 `bakeoff.schema` 中，都是 `BakeoffError` 的子类。",
+        ),
+        table(
+            [tongue.say("class", "类"), tongue.say("exit code", "退出码"), tongue.say("raised when", "何时抛出")], rows
+        ),
+    )
 
 
 def _errors() -> list[tuple[str, type[errors.BakeoffError]]]:
@@ -124,14 +137,17 @@ def events_page(tongue: Tongue) -> str:
         tongue.say("Events", "事件"),
         tongue.say(
             "`Study.run(on_event=…)` calls your function with one `Event` after another; calls come from one thread at a time. "
-            "The command line draws its live view from the same events: a table on a terminal, one line per finished trial elsewhere, always on stderr.",
+            "The command line draws its live view from the same events: a table on "
+            "a terminal, one line per finished trial elsewhere, always on stderr.",
             "`Study.run(on_event=…)` 会逐个把 `Event` 交给您的函数，同一时刻只有一个线程调用。"
             "命令行的实时视图也由这些事件绘制：终端上是一张表，其他场合每完成一次试验输出一行，总是写到标准错误。",
         ),
         table([tongue.say("kind", "种类"), tongue.say("when", "何时")], kinds),
         tongue.say("## Fields", "## 字段"),
-        table([tongue.say("field", "字段"), tongue.say("meaning", "含义")], [[tick(name), text] for name, text in fields]),
-    )  # fmt: skip
+        table(
+            [tongue.say("field", "字段"), tongue.say("meaning", "含义")], [[tick(name), text] for name, text in fields]
+        ),
+    )
 
 
 def ledger_page(tongue: Tongue) -> str:
@@ -186,27 +202,35 @@ def ledger_page(tongue: Tongue) -> str:
     return page(
         tongue,
         tongue.say("The study folder and its ledger", "研究目录与账本"),
-        tongue.say("Nothing in the folder names its place: move it, copy it, keep it under another name.", "目录里没有任何内容依赖它的位置：可以移动、复制、改名。"),
+        tongue.say(
+            "Nothing in the folder names its place: move it, copy it, keep it under another name.",
+            "目录里没有任何内容依赖它的位置：可以移动、复制、改名。",
+        ),
         table([name, meaning], [[tick(key), text] for key, text in folder]),
         tongue.say("## The journal", "## 日志"),
         _journal(tongue),
         tongue.say("## Querying with SQLite", "## 用 SQLite 查询"),
         tongue.say(
-            "The view `steps` has one line per step: `number`, `key`, `candidate`, `name`, `purpose`, `status`, `reason`, `wall_seconds`, `measurements` (JSON), `created`.",
-            "视图 `steps` 每个步骤一行：`number`、`key`、`candidate`、`name`、`purpose`、`status`、`reason`、`wall_seconds`、`measurements`（JSON）、`created`。",
+            "The view `steps` has one line per step: `number`, `key`, `candidate`, `name`, "
+            "`purpose`, `status`, `reason`, `wall_seconds`, `measurements` (JSON), `created`.",
+            "视图 `steps` 每个步骤一行：`number`、`key`、`candidate`、`name`、`purpose`、"
+            "`status`、`reason`、`wall_seconds`、`measurements`（JSON）、`created`。",
         ),
-        "```sh\nsqlite3 -readonly build/demo/study/ledger.sqlite \\\n  \"SELECT candidate, name, round(wall_seconds, 2) FROM steps WHERE status = 'failed'\"\n```",
+        '```sh\nsqlite3 -readonly build/demo/study/ledger.sqlite \\\n  "SELECT candidate, '
+        "name, round(wall_seconds, 2) FROM steps WHERE status = 'failed'\"\n```",
         tongue.say("## Named documents", "## 命名文档"),
         tongue.say("The newest version counts, older ones stay.", "以最新版本为准，旧版本保留。"),
         table([name, meaning], [[tick(key), text] for key, text in documents]),
         f"## StepResult\n\n{tongue.code(first_line(StepResult))}\n\n{record_table(StepResult, tongue)}",
-        tongue.say("Arrays beside a row (NumPy's npz, never pickled):", "行旁边的数组（NumPy 的 npz，从不使用 pickle）："),
+        tongue.say(
+            "Arrays beside a row (NumPy's npz, never pickled):", "行旁边的数组（NumPy 的 npz，从不使用 pickle）："
+        ),
         table([tongue.say("step", "步骤"), tongue.say("arrays", "数组")], [[tick(key), text] for key, text in arrays]),
         f"## Fidelity\n\n{tongue.code(first_line(Fidelity))}\n\n{record_table(Fidelity, tongue)}",
         f"## Failure\n\n{tongue.code(first_line(Failure))}\n\n{record_table(Failure, tongue)}",
         table([tongue.say("code", "代码"), meaning], failures),
         f"## Environment\n\n{tongue.code(first_line(Environment))}\n\n{record_table(Environment, tongue)}",
-    )  # fmt: skip
+    )
 
 
 def _journal(tongue: Tongue) -> str:
@@ -231,18 +255,39 @@ def _journal(tongue: Tongue) -> str:
 
 
 BUNDLE: tuple[tuple[str, str, str], ...] = (
-    ("manifest.json", "every file with size and SHA-256, candidate, classes, input columns, versions, provenance", "每个文件的大小与 SHA-256、候选、类别、输入列、版本、来源"),
+    (
+        "manifest.json",
+        "every file with size and SHA-256, candidate, classes, input columns, versions, provenance",
+        "每个文件的大小与 SHA-256、候选、类别、输入列、版本、来源",
+    ),
     ("contract.json", "the promises: every hard limit with what the trial measured", "承诺：每条硬性限制及试验实测值"),
     ("decision.json", "the whole decision", "完整的决策文档"),
     ("report.html", "the report", "报告"),
-    ("contract-rows.jsonl.gz", "confirm rows with the true label and the trial's answer; absent with `--no-rows`; rows with personal data stay behind when `risk.personal_data` says so", "确认集的行、真实标签与试验的回答；使用 `--no-rows` 时没有；按 `risk.personal_data` 的要求，含个人信息的行不会随包交付"),
-    ("model/", "`artifact.json` and the files it lists: JSON, npz, safetensors, ONNX, GGUF, LightGBM text, XGBoost; no pickle", "`artifact.json` 与它列出的文件：JSON、npz、safetensors、ONNX、GGUF、LightGBM 文本、XGBoost；没有 pickle"),
-    ("requirements.txt", "what serving needs, pinned to the versions that were measured", "服务所需的软件包，锁定为测量时的版本"),
+    (
+        "contract-rows.jsonl.gz",
+        "confirm rows with the true label and the trial's answer; absent with `--no-rows`; "
+        "rows with personal data stay behind when `risk.personal_data` says so",
+        "确认集的行、真实标签与试验的回答；使用 `--no-rows` 时没有；按 `risk.personal_data` 的要求，含个人信息的行不会随包交付",
+    ),
+    (
+        "model/",
+        "`artifact.json` and the files it lists: JSON, npz, safetensors, ONNX, GGUF, LightGBM text, XGBoost; no pickle",
+        "`artifact.json` 与它列出的文件：JSON、npz、safetensors、ONNX、GGUF、LightGBM 文本、XGBoost；没有 pickle",
+    ),
+    (
+        "requirements.txt",
+        "what serving needs, pinned to the versions that were measured",
+        "服务所需的软件包，锁定为测量时的版本",
+    ),
     ("wheels/", "Bakeoff itself, so that nothing unpublished is needed", "Bakeoff 本身，不依赖任何未发布的东西"),
     ("Dockerfile", "a slim image: not root, read-only, with a health check", "精简镜像：非 root、只读、带健康检查"),
-    ("kubernetes/", "deployment with probes, service, autoscaler, disruption budget, kustomization", "带探针的 Deployment、Service、自动伸缩、干扰预算、kustomization"),
+    (
+        "kubernetes/",
+        "deployment with probes, service, autoscaler, disruption budget, kustomization",
+        "带探针的 Deployment、Service、自动伸缩、干扰预算、kustomization",
+    ),
     ("README.md", "how to run and verify it, in Chinese and English", "中英文的运行与校验说明"),
-)  # fmt: skip
+)
 """What a bundle holds; a test holds it against a real one."""
 
 
@@ -253,9 +298,16 @@ def bundle_page(tongue: Tongue) -> str:
         tongue,
         tongue.say("The bundle", "交付包"),
         tongue.say(
-            "`bakeoff ship STUDY -o BUNDLE` writes one folder, all of it or nothing. The same study gives the same bytes. No file in it can run code when it is loaded.",
+            "`bakeoff ship STUDY -o BUNDLE` writes one folder, all of it or nothing. The "
+            "same study gives the same bytes. No file in it can run code when it is loaded.",
             "`bakeoff ship STUDY -o BUNDLE` 写出一个目录，要么完整，要么什么都没有。同一项研究写出的字节相同。加载其中任何文件都不会执行代码。",
         ),
-        table([tongue.say("file", "文件"), tongue.say("content", "内容")], [[tick(name), tongue.say(en, zh)] for name, en, zh in BUNDLE]),
-        *[f"## {model.__name__}\n\n{tongue.code(first_line(model))}\n\n{record_table(model, tongue)}" for model in records],
-    )  # fmt: skip
+        table(
+            [tongue.say("file", "文件"), tongue.say("content", "内容")],
+            [[tick(name), tongue.say(en, zh)] for name, en, zh in BUNDLE],
+        ),
+        *[
+            f"## {model.__name__}\n\n{tongue.code(first_line(model))}\n\n{record_table(model, tongue)}"
+            for model in records
+        ],
+    )

@@ -23,10 +23,19 @@ NAME = "MODEL"
 def sample() -> Manifest:
     """Return the manifest of an imagined text model: only its shape matters here."""
     return Manifest(
-        bakeoff="0", study="reviews", candidate="linear.char.none.native", label=Words(zh="示例", en="example"), family="linear",
-        runtime="native", task="text-classification", classes=("neg", "pos"), inputs=(InputColumn(name="text", kind="text"),),
-        files=(), licences=(), packages={},
-    )  # fmt: skip
+        bakeoff="0",
+        study="reviews",
+        candidate="linear.char.none.native",
+        label=Words(zh="示例", en="example"),
+        family="linear",
+        runtime="native",
+        task="text-classification",
+        classes=("neg", "pos"),
+        inputs=(InputColumn(name="text", kind="text"),),
+        files=(),
+        licences=(),
+        packages={},
+    )
 
 
 def http_page(tongue: Tongue) -> str:
@@ -85,28 +94,38 @@ def _predict(tongue: Tongue) -> str:
             tongue.say("several texts, for models of one text column only", "多条文本，仅限只有一个文本列的模型"),
         ),
     ]
-    return "\n\n".join([
-        f"## POST /v1/predict\n\n{table([tongue.say('body', '请求体'), tongue.say('meaning', '含义')], forms)}",
-        tongue.say("Absent columns, `null` and empty strings are missing values. The shape of an answer:", "缺少的列、`null` 与空串都视为缺失。回答的样子："),
-        f"```sh\ncurl -H 'Content-Type: application/json' -d '{ask}' http://127.0.0.1:8080/v1/predict\n```",
-        f"```json\n{json.dumps(answer, ensure_ascii=False)}\n```",
-        tongue.say(
-            "`POST /v2/models/MODEL/infer` takes the same columns as tensors of the Open Inference Protocol (BYTES for text and categories, "
-            "any number type for numbers) and answers `label` (BYTES) and `probabilities` (FP32, n × k).",
-            "`POST /v2/models/MODEL/infer` 按 Open Inference Protocol 以张量传入同样的列（文本与类别用 BYTES，数值用任意数值类型），"
-            "返回 `label`（BYTES）与 `probabilities`（FP32，n × k）。",
-        ),
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            f"## POST /v1/predict\n\n{table([tongue.say('body', '请求体'), tongue.say('meaning', '含义')], forms)}",
+            tongue.say(
+                "Absent columns, `null` and empty strings are missing values. The shape of an answer:",
+                "缺少的列、`null` 与空串都视为缺失。回答的样子：",
+            ),
+            f"```sh\ncurl -H 'Content-Type: application/json' -d '{ask}' http://127.0.0.1:8080/v1/predict\n```",
+            f"```json\n{json.dumps(answer, ensure_ascii=False)}\n```",
+            tongue.say(
+                "`POST /v2/models/MODEL/infer` takes the same columns as tensors of the Open Inference Protocol (BYTES for text and categories, "
+                "any number type for numbers) and answers `label` (BYTES) and `probabilities` (FP32, n × k).",
+                "`POST /v2/models/MODEL/infer` 按 Open Inference Protocol 以张量传入同样的列（文本与类别用 BYTES，数值用任意数值类型），"
+                "返回 `label`（BYTES）与 `probabilities`（FP32，n × k）。",
+            ),
+        ]
+    )
 
 
 def _errors(tongue: Tongue, responses: dict[str, Any]) -> str:
     rows = [[status, tongue.code(what["description"])] for status, what in responses.items() if status != "200"]
     example = {"error": {"status": 422, "what": "unknown column", "where": "row.txt", "allowed": ["text"]}}
-    return "\n\n".join([
-        f"## {tongue.say('Errors', '错误')}\n\n{table([tongue.say('status', '状态码'), tongue.say('meaning', '含义')], rows)}",
-        tongue.say("Says what, where and what is allowed, never the content of a row. Below `/v2` it is one sentence, as the protocol wants.", "写明是什么、在哪里、允许什么，从不包含行的内容。`/v2` 之下按协议要求是一句话。"),
-        f"```json\n{json.dumps(example)}\n```",
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            f"## {tongue.say('Errors', '错误')}\n\n{table([tongue.say('status', '状态码'), tongue.say('meaning', '含义')], rows)}",
+            tongue.say(
+                "Says what, where and what is allowed, never the content of a row. Below `/v2` it is one sentence, as the protocol wants.",
+                "写明是什么、在哪里、允许什么，从不包含行的内容。`/v2` 之下按协议要求是一句话。",
+            ),
+            f"```json\n{json.dumps(example)}\n```",
+        ]
+    )
 
 
 def _limits(tongue: Tongue) -> str:
@@ -143,9 +162,14 @@ def _metrics(tongue: Tongue) -> str:
     metrics.labels["pos"] = 1
     suffix = {"counter": "_total", "info": "_info"}
     rows = [
-        [tick(family.name + suffix.get(family.type, "")), family.type, ", ".join(map(tick, getattr(family, "_labelnames", ()))) or "–", tongue.code(family.documentation)]
+        [
+            tick(family.name + suffix.get(family.type, "")),
+            family.type,
+            ", ".join(map(tick, getattr(family, "_labelnames", ()))) or "–",
+            tongue.code(family.documentation),
+        ]
         for family in metrics.collect()
-    ]  # fmt: skip
+    ]
     head = [
         tongue.say("metric", "指标"),
         tongue.say("type", "类型"),

@@ -32,8 +32,12 @@ def catalogue_page(tongue: Tongue) -> str:
             "候选的 id 是 `家族.变体.压缩.运行时`，例如 `linear.char.none.native`；"
             "`candidates.include` 与 `candidates.exclude` 用 `*` 和 `?` 匹配它。",
         ),
-        _tasks(tongue), _families(tongue), _runtimes(tongue), _passes(tongue), _checks(tongue),
-    )  # fmt: skip
+        _tasks(tongue),
+        _families(tongue),
+        _runtimes(tongue),
+        _passes(tongue),
+        _checks(tongue),
+    )
 
 
 def _tasks(tongue: Tongue) -> str:
@@ -68,9 +72,13 @@ def _families(tongue: Tongue) -> str:
         ]
         listed = "\n".join(f"- {key}: {value}" for key, value in facts)
         head = [
-            tongue.say("variant", "变体"), tongue.say("in words", "说明"), tongue.say("weights", "权重"), tongue.say("licence", "许可证"),
-            tongue.say("needs rows", "最少训练行"), tongue.say("simplicity", "简单度"),
-        ]  # fmt: skip
+            tongue.say("variant", "变体"),
+            tongue.say("in words", "说明"),
+            tongue.say("weights", "权重"),
+            tongue.say("licence", "许可证"),
+            tongue.say("needs rows", "最少训练行"),
+            tongue.say("simplicity", "简单度"),
+        ]
         rows = [_variant(variant, tongue) for variant in _variants(family)]
         label = traits.label.said(tongue.language)
         blocks.append(f"### {name}\n\n{label[:1].upper()}{label[1:]}.\n\n{listed}\n\n{table(head, rows)}")
@@ -96,9 +104,13 @@ def _variants(family: Any) -> list[Variant]:  # noqa: ANN401 - a plugin
 
 def _variant(variant: Variant, tongue: Tongue) -> list[str]:
     return [
-        tick(variant.name), variant.label.said(tongue.language), tick(variant.weights or variant.hub or "") or "–",
-        variant.licence or "–", str(variant.min_rows or "–"), str(variant.simplicity),
-    ]  # fmt: skip
+        tick(variant.name),
+        variant.label.said(tongue.language),
+        tick(variant.weights or variant.hub or "") or "–",
+        variant.licence or "–",
+        str(variant.min_rows or "–"),
+        str(variant.simplicity),
+    ]
 
 
 def _needs(needs: Any, tongue: Tongue) -> str:  # noqa: ANN401 - schema.plugin.Needs
@@ -138,11 +150,14 @@ def _passes(tongue: Tongue) -> str:
     ]
     rows = [
         [
-            tick(name), item.traits.label.said(tongue.language), " · ".join(map(tick, item.traits.consumes)), tick(item.traits.produces),
+            tick(name),
+            item.traits.label.said(tongue.language),
+            " · ".join(map(tick, item.traits.consumes)),
+            tick(item.traits.produces),
             _needs(item.traits.needs, tongue),
         ]
         for name, item in own("compression").items()
-    ]  # fmt: skip
+    ]
     return f"## {tongue.say('Compression', '压缩')}\n\n{table(head, rows)}"
 
 
@@ -157,29 +172,40 @@ def _checks(tongue: Tongue) -> str:
     scopes = {"candidate": tongue.say("candidate", "候选"), "data": tongue.say("data", "数据")}
     rows = [
         [
-            tick(name), item.traits.label.said(tongue.language), scopes.get(item.traits.scope, item.traits.scope),
-            " · ".join(map(tick, item.traits.tasks)), ", ".join(item.traits.standards) or "–",
+            tick(name),
+            item.traits.label.said(tongue.language),
+            scopes.get(item.traits.scope, item.traits.scope),
+            " · ".join(map(tick, item.traits.tasks)),
+            ", ".join(item.traits.standards) or "–",
         ]
         for name, item in own("risk").items()
-    ]  # fmt: skip
+    ]
     return f"## {tongue.say('Risk checks', '风险检查')}\n\n{table(head, rows)}"
 
 
 def assets_page(tongue: Tongue) -> str:
     """Return the page of data and weights that can be fetched by name."""
     head = [
-        tongue.say("name", "名称"), tongue.say("kind", "类别"), tongue.say("what it is", "内容"), tongue.say("licence", "许可证"),
-        tongue.say("download", "下载"), tongue.say("on disk", "占用"),
-    ]  # fmt: skip
+        tongue.say("name", "名称"),
+        tongue.say("kind", "类别"),
+        tongue.say("what it is", "内容"),
+        tongue.say("licence", "许可证"),
+        tongue.say("download", "下载"),
+        tongue.say("on disk", "占用"),
+    ]
     kinds = {"data": tongue.say("data", "数据"), "weights": tongue.say("weights", "权重")}
     recipes = assets.recipes()
     rows = [
         [
-            tick(name), kinds.get(item.kind, item.kind), item.title[tongue.language], item.licence,
-            say_bytes(item.download_bytes), say_bytes(item.disk_bytes),
+            tick(name),
+            kinds.get(item.kind, item.kind),
+            item.title[tongue.language],
+            item.licence,
+            say_bytes(item.download_bytes),
+            say_bytes(item.disk_bytes),
         ]
         for name, item in recipes.items()
-    ]  # fmt: skip
+    ]
     return page(
         tongue,
         tongue.say("Assets", "资产"),
@@ -221,26 +247,58 @@ def price_book_page(tongue: Tongue) -> str:
             f"日期 {book.date}，币种 {book.currency}。每个数字都是带范围（低、典型、高）的假设，并用文字说明出处；"
             "您更清楚的数字请写进自己的文件，由 `costs.price_book` 指定，没写的条目取自这里。成本从这些范围里抽样，区间因此包含了它们。",
         ),
-        _prices(tongue, tongue.say("Machines, per hour", "机器（每小时）"), [(n, m.label.said(tongue.language), m.price) for n, m in book.machines.items()]),
-        _prices(tongue, tongue.say("Speed of a core against the machine that measured", "单核速度（相对于测量所用的机器）"), [(n, m.label.said(tongue.language), m.speed) for n, m in book.machines.items()]),
-        _prices(tongue, tongue.say("Working hours to build", "上线所需工时"), [(n, "", e.build) for n, e in book.effort.items()]),
-        _prices(tongue, tongue.say("Working hours a month to run", "每月运维工时"), [(n, "", e.upkeep) for n, e in book.effort.items()]),
-        _prices(tongue, tongue.say("A million input tokens", "百万输入 token"), [(n, "", t.input) for n, t in book.tokens.items()]),
-        _prices(tongue, tongue.say("A million output tokens", "百万输出 token"), [(n, "", t.output) for n, t in book.tokens.items()]),
+        _prices(
+            tongue,
+            tongue.say("Machines, per hour", "机器（每小时）"),
+            [(n, m.label.said(tongue.language), m.price) for n, m in book.machines.items()],
+        ),
+        _prices(
+            tongue,
+            tongue.say("Speed of a core against the machine that measured", "单核速度（相对于测量所用的机器）"),
+            [(n, m.label.said(tongue.language), m.speed) for n, m in book.machines.items()],
+        ),
+        _prices(
+            tongue,
+            tongue.say("Working hours to build", "上线所需工时"),
+            [(n, "", e.build) for n, e in book.effort.items()],
+        ),
+        _prices(
+            tongue,
+            tongue.say("Working hours a month to run", "每月运维工时"),
+            [(n, "", e.upkeep) for n, e in book.effort.items()],
+        ),
+        _prices(
+            tongue,
+            tongue.say("A million input tokens", "百万输入 token"),
+            [(n, "", t.input) for n, t in book.tokens.items()],
+        ),
+        _prices(
+            tongue,
+            tongue.say("A million output tokens", "百万输出 token"),
+            [(n, "", t.output) for n, t in book.tokens.items()],
+        ),
         _prices(tongue, tongue.say("Exchange", "汇率"), [(n, "", price) for n, price in book.exchange.items()]),
-    )  # fmt: skip
+    )
 
 
 def _prices(tongue: Tongue, title: str, rows: list[tuple[str, str, Price]]) -> str:
     head = [
-        tongue.say("name", "名称"), tongue.say("low", "低"), tongue.say("typical", "典型"), tongue.say("high", "高"),
-        tongue.say("currency", "币种"), tongue.say("why", "依据"),
-    ]  # fmt: skip
+        tongue.say("name", "名称"),
+        tongue.say("low", "低"),
+        tongue.say("typical", "典型"),
+        tongue.say("high", "高"),
+        tongue.say("currency", "币种"),
+        tongue.say("why", "依据"),
+    ]
     body = [
         [
-            tick(name) + (f" {label}" if label else ""), f"{price.low:g}", f"{price.typical:g}", f"{price.high:g}", price.currency or "–",
+            tick(name) + (f" {label}" if label else ""),
+            f"{price.low:g}",
+            f"{price.typical:g}",
+            f"{price.high:g}",
+            price.currency or "–",
             tongue.code(price.source),
         ]
         for name, label, price in rows
-    ]  # fmt: skip
+    ]
     return f"## {title}\n\n{table(head, body)}"

@@ -34,7 +34,7 @@ def leaves(model: type[BaseModel] = Spec, path: str = "", note: str = "") -> Ite
             yield Leaf(f"{path}{name}", model, name, note)
 
 
-def section(annotation: Any) -> type[BaseModel] | None:
+def section(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - a type is any object
     """Return the record a field is, None when it holds a value or a list."""
     for option in options(annotation):
         if isinstance(option, type) and issubclass(option, BaseModel):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bakeoff.runtimes.base import Predictor
 from bakeoff.runtimes.loading import runtime_named
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Words, canonical
@@ -22,8 +23,9 @@ _MOST = 10_000
 class Remembering:
     """Wraps another predictor."""
 
-    def __init__(self, inner: Any) -> None:
-        self._inner, self._known, self._lock = inner, {}, Lock()
+    def __init__(self, inner: Predictor) -> None:
+        self._inner, self._lock = inner, Lock()
+        self._known: dict[str, NDArray[np.float64]] = {}
 
     def predict_proba(self, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
         """Return (n, k) probabilities; only rows not seen before are computed."""

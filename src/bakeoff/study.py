@@ -156,8 +156,11 @@ class Study:
 
         """
         from bakeoff.delivery.shipping import ship_study
+        from bakeoff.report import render
 
-        return ship_study(Archive(self.directory), self.decide(), self.spec, Path(out), candidate, rows=rows)
+        decision = self.decide()
+        page = render(decision, decision.profile.language, "html")
+        return ship_study(Archive(self.directory), decision, self.spec, Path(out), candidate, rows=rows, page=page)
 
     def _base(self) -> Path:
         if self.base is None:

@@ -4,7 +4,8 @@ Set ``BAKEOFF_PLUGINS=bakeoff.testing:PLUGINS`` and the family ``fake``, the run
 ``fake_check`` exist, in worker processes too. What the family does is in its parameters:
 
 - ``behave``: ``well`` (default), or what goes wrong: ``crash`` (native abort), ``segfault``, ``hang``, ``eat`` (memory), ``nan``,
-  ``shape``, ``raise``, ``refuse`` (a StepError), ``exit``, ``full`` (no space left), ``chatty`` (prints and fails);
+  ``shape``, ``raise``, ``refuse`` (a StepError), ``exit``, ``full`` (no space left), ``chatty`` (prints and fails),
+  ``connect`` (to the network);
 - ``where``: ``build`` (default), ``export``, ``load``, ``predict`` (batches) or ``request`` (single rows);
 - ``delay``: seconds of CPU time each row takes; ``sleep``: seconds each request sleeps;
 - ``drift``: added to probabilities by the export; ``flip``: share of labels the pass changes;
@@ -18,8 +19,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,34 +49,68 @@ _FILE = "fake.json"
 
 def misbehave(behaviour: str) -> None:
     """Do what goes wrong; return for behaviour that is none of that."""
-    if behaviour == "crash":
-        print("about to abort", flush=True)
-        os.abort()
-    if behaviour == "segfault":
-        import ctypes
+    if behaviour in _MISBEHAVIOUR:
+        _MISBEHAVIOUR[behaviour]()
 
-        ctypes.string_at(0)
-    if behaviour == "hang":
-        while True:
-            time.sleep(60)
-    if behaviour == "eat":
-        eaten = []
-        while True:
-            eaten.append(np.ones(4_000_000))  # 32 MB at a time, touched
-            time.sleep(0.005)
-    if behaviour == "exit":
-        raise SystemExit(3)
-    if behaviour == "full":
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    if behaviour == "raise":
-        message = "the fake was told to fail"
-        raise ValueError(message)
-    if behaviour == "refuse":
-        what = "the fake refuses"
-        raise StepError("unsupported", what)
-    if behaviour == "chatty":
-        print("x" * 100_000 + "\nlast words")
-        os.abort()
+
+def _crash() -> None:
+    sys.stderr.write("about to abort\n")
+    sys.stderr.flush()
+    os.abort()
+
+
+def _segfault() -> None:
+    import ctypes
+
+    ctypes.string_at(0)
+
+
+def _hang() -> None:
+    while True:
+        time.sleep(60)
+
+
+def _eat() -> None:
+    eaten = []
+    while True:
+        eaten.append(np.ones(4_000_000))  # 32 MB at a time, touched
+        time.sleep(0.005)
+
+
+def _exit() -> None:
+    raise SystemExit(3)
+
+
+def _full() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _raise() -> None:
+    message = "the fake was told to fail"
+    raise ValueError(message)
+
+
+def _refuse() -> None:
+    what = "the fake refuses"
+    raise StepError("unsupported", what)
+
+
+def _chatty() -> None:
+    sys.stdout.write("x" * 100_000 + "\nlast words\n")
+    sys.stdout.flush()
+    os.abort()
+
+
+def _connect() -> None:
+    import socket
+
+    socket.create_connection(("192.0.2.1", 80), timeout=1)
+
+
+_MISBEHAVIOUR: Mapping[str, Callable[[], None]] = {
+    "crash": _crash, "segfault": _segfault, "hang": _hang, "eat": _eat, "exit": _exit, "full": _full, "raise": _raise,
+    "refuse": _refuse, "chatty": _chatty, "connect": _connect,
+}  # fmt: skip
 
 
 class FakeFamily:

@@ -28,7 +28,10 @@ def reviews(count: int, seed: int = 0, positive: float = 0.5) -> dict[str, list[
     """Return ``count`` reviews with labels pos and neg."""
     random = np.random.default_rng(seed)
     labels = random.random(count) < positive
-    return {"text": [sentence(random, bool(good)) for good in labels], "label": ["pos" if good else "neg" for good in labels]}
+    return {
+        "text": [sentence(random, bool(good)) for good in labels],
+        "label": ["pos" if good else "neg" for good in labels],
+    }
 
 
 def customers(count: int, seed: int = 0) -> dict[str, list[str]]:
@@ -50,7 +53,9 @@ def write(path: Path, columns: Mapping[str, Sequence[str | None]], encoding: str
     with path.open("w", encoding=encoding, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
-        writer.writerows(zip(*[["" if cell is None else cell for cell in cells] for cells in columns.values()], strict=True))
+        writer.writerows(
+            zip(*[["" if cell is None else cell for cell in cells] for cells in columns.values()], strict=True)
+        )
     return path
 
 
@@ -59,6 +64,8 @@ def table(tmp_path: Path, columns: Mapping[str, Sequence[str | None]]) -> Table:
     return read_table(write(tmp_path / "rows.csv", columns))
 
 
-def spec(data: str = "target: label", more: str = "", task: str = "text-classification", file: str = "rows.csv") -> Spec:
+def spec(
+    data: str = "target: label", more: str = "", task: str = "text-classification", file: str = "rows.csv"
+) -> Spec:
     """Return a specification with ``data`` fields and further top-level lines."""
     return parse_spec(f"name: study\ntask: {task}\ndata: {{file: {file}, {data}}}\n{more}\n")

@@ -116,12 +116,14 @@ def profile() -> Profile:
 
 
 LIMITS = {
-    "macro_f1": (0.8, "min", ""), "latency_p95": (1.0, "max", "s"), "memory": (2.0**31, "max", "B"), "size": (1e8, "max", "B"),
+    "requirements.quality.floor": (0.8, "min", ""), "requirements.latency.p95": (1.0, "max", "s"),
+    "requirements.memory.max": (2.0**31, "max", "B"), "requirements.size.max": (1e8, "max", "B"),
+    "risk.data_may_leave": (0.0, "max", "rule"),
 }  # fmt: skip
 
 
 def decision(chosen: Candidate, metrics: dict[str, Metric], limits: dict[str, Any] | None = None, **changes: Any) -> Decision:
-    """Return a decision that recommends ``chosen``; ``limits`` by metric: (limit, direction, unit)."""
+    """Return a decision that recommends ``chosen``; ``limits`` by path: (limit, direction, unit)."""
     said = Words(zh="选它", en="this one")
     verdict = CandidateVerdict(
         id=chosen.id, label=chosen.label, family=chosen.family, status="winner", reason=said, metrics=metrics
@@ -129,7 +131,7 @@ def decision(chosen: Candidate, metrics: dict[str, Metric], limits: dict[str, An
     fields: dict[str, Any] = {
         "study": "reviews", "task": "text-classification", "outcome": "winner", "p_best": 0.97, "headline": said, "summary": said,
         "recommended": Recommended(id=chosen.id, label=chosen.label), "metric": "macro_f1", "candidates": (verdict,),
-        "constraints": tuple(_limit(name, *value, metrics) for name, value in (limits or LIMITS).items()),
+        "constraints": tuple(_limit(name, *value) for name, value in (limits or LIMITS).items()),
         "profile": profile(),
         "run": RunSummary(
             trials=1, steps=1, steps_failed=0, wall_seconds=1.0, cpu_seconds=1.0, looks_at_confirm=1,
@@ -142,9 +144,9 @@ def decision(chosen: Candidate, metrics: dict[str, Metric], limits: dict[str, An
     return Decision(**{**fields, **changes})
 
 
-def _limit(name: str, limit: float, direction: Any, unit: str, metrics: dict[str, Metric]) -> ConstraintVerdict:
+def _limit(name: str, limit: float, direction: Any, unit: str) -> ConstraintVerdict:
     said = Words(zh=name, en=name)
-    metric = metrics.get(name, Metric(value=None))
+    metric = Metric(value=None)
     return ConstraintVerdict(
         name=name, label=said, limit=limit, unit=unit, direction=direction, metric=metric, verdict="meets", text=said
     )
@@ -160,8 +162,6 @@ METRICS = {
 
 def bundle(root: Path, *, family: str = "linear", rows: bool = True, **changes: Any) -> Manifest:
     """Train, then ship to ``root / "bundle"``; ``changes`` go to ``ship``."""
-    from bakeoff.delivery import ship
-
     artifact = tfidf(root / "artifact") if family == "linear" else baseline(root / "artifact")
     confirm = reviews(200, 2)
     if family != "linear":
@@ -170,7 +170,14 @@ def bundle(root: Path, *, family: str = "linear", rows: bool = True, **changes: 
     answers = classifier(root / "artifact", artifact).predict(confirm.rows)
     arguments: dict[str, Any] = {
         "decision": decision(chosen, METRICS), "candidate": chosen, "artifact_dir": root / "artifact",
-        "contract_rows": confirm if rows else None, "expected": answers if rows else None, "out": root / "bundle",
-        "packages": {}, "spec": spec(),
+        "contract_rows": confirm if rows else None, "expected": answers if rows else None,
     }  # fmt: skip
-    return ship(**{**arguments, **changes})
+    return ship_(root, **{**arguments, **changes})
+
+
+def ship_(root: Path, **arguments: Any) -> Manifest:
+    """Ship to ``root / "bundle"`` without contract rows, unless the arguments say otherwise."""
+    from bakeoff.delivery import ship
+
+    usual: dict[str, Any] = {"contract_rows": None, "expected": None, "out": root / "bundle", "packages": {}, "spec": spec()}
+    return ship(**{**usual, **arguments})

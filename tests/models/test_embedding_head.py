@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.models import tiny
+
 from bakeoff import assets
 from bakeoff.models import _head, embedding_head
 from bakeoff.models._logistic import Head
 from bakeoff.models.base import Examples, ExportContext
 from bakeoff.schema import Artifact, StepError, Strategy
-from tests.models import tiny
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -63,11 +64,12 @@ def test_the_encoder_is_untouched(folder: Path, tmp_path: Path) -> None:
 
 def test_the_head_is_scikit_learns(folder: Path, tmp_path: Path) -> None:
     """Oracle: the network's probabilities are those of a pipeline of scaler and regression on its own vectors."""
-    from bakeoff.data.transforms import network as net
-    from bakeoff.data.transforms.text import TokenFeeder
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+
+    from bakeoff.data.transforms import network as net
+    from bakeoff.data.transforms.text import TokenFeeder
 
     context = tiny.context(folder, tmp_path / "a", strategy=STRATEGY, params={"format": "transformer"})
     artifact = FAMILY.build(context)
@@ -99,8 +101,25 @@ def test_pooling(folder: Path, tmp_path: Path, pooling: str) -> None:
     np.testing.assert_allclose(predict(artifact, directory, rows)[:4], alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["distilbert", "xlm-roberta", "modernbert", "qwen3"])
+def test_architectures_of_hub_models_embed_and_export(tmp_path: Path, name: str) -> None:
+    """The kinds of network the catalogue names on hubs, small and with random weights, all the way to ONNX Runtime."""
+    pytest.importorskip("onnxruntime")
+    weights = tiny.write_other(tmp_path / "weights", name)
+    params = {"format": "transformer", "pooling": "last" if name == "qwen3" else "mean"}
+    artifact, directory = build(weights, tmp_path / "a", params=params)
+    out = tmp_path / "onnx"
+    out.mkdir()
+    exported = FAMILY.export(ExportContext(artifact, directory, out, "onnx", 1))
+    rows = tiny.rows(10, 3).rows
+    native = predict(artifact, directory, rows)
+    np.testing.assert_allclose(predict(exported, out, rows, "onnxruntime"), native, atol=1e-5)
+
+
 def test_three_classes_one_of_them_never_seen(folder: Path, tmp_path: Path) -> None:
-    artifact, directory = build(folder, tmp_path / "a", classes=("负面", "从未见过", "正面"), train=_spread(tiny.rows(120, 1)))
+    artifact, directory = build(
+        folder, tmp_path / "a", classes=("负面", "从未见过", "正面"), train=_spread(tiny.rows(120, 1))
+    )
     found = predict(artifact, directory, tiny.rows(50, 9).rows)
     assert found.shape == (50, 3)
     assert found[:, 1].max() < 1e-3
@@ -139,7 +158,7 @@ def test_unknown_targets_are_refused(folder: Path, tmp_path: Path) -> None:
         FAMILY.export(ExportContext(artifact, directory, tmp_path, "abacus", 1))
 
 
-def test_no_encoder_family_trains_an_embedding_nobody_can_get() -> None:
+def test_every_variant_can_be_had_somewhere() -> None:
     from tests.contracts._cases import profile_of, spec_of
 
     found = FAMILY.variants(spec_of("text-classification"), profile_of("text-classification"))

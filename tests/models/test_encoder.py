@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.models import tiny
+
 from bakeoff import assets
 from bakeoff.compression.base import CompressContext
 from bakeoff.models import _vocabulary as vocabulary
 from bakeoff.models import encoder
 from bakeoff.models.base import Examples, ExportContext
 from bakeoff.schema import Artifact, StepError, Strategy
-from tests.models import tiny
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -72,7 +73,9 @@ def test_same_seed_same_bytes(folder: Path, tmp_path: Path) -> None:
     assert a != c
 
 
-def test_a_probe_has_the_same_shape_and_no_training(folder: Path, tmp_path: Path, trained: tuple[Artifact, Path]) -> None:
+def test_a_probe_has_the_same_shape_and_no_training(
+    folder: Path, tmp_path: Path, trained: tuple[Artifact, Path]
+) -> None:
     context = tiny.context(folder, tmp_path / "probe", strategy=STRATEGY, probe=True)
     artifact = FAMILY.build(context)
     size = (context.out / "model.safetensors").stat().st_size
@@ -83,7 +86,9 @@ def test_a_probe_has_the_same_shape_and_no_training(folder: Path, tmp_path: Path
 
 def test_a_head_start_is_a_logistic_regression_on_the_frozen_encoder(folder: Path, tmp_path: Path) -> None:
     strategy = Strategy(epochs=1, batch_size=200, learning_rate=1e-9, max_length=32)  # hardly moves after the start
-    with_it = tiny.context(folder, tmp_path / "with", strategy=strategy, params={"head_start": True, "normalise": False})
+    with_it = tiny.context(
+        folder, tmp_path / "with", strategy=strategy, params={"head_start": True, "normalise": False}
+    )
     without = tiny.context(folder, tmp_path / "without", strategy=strategy, params={"normalise": False})
     scores = [accuracy(FAMILY.build(context), context.out) for context in (with_it, without)]
     assert scores[0] > scores[1] + 0.2
@@ -182,7 +187,11 @@ def test_cut_network_computes_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path
     made = []
     for name, cut in (("cut", True), ("whole", False)):
         context = tiny.context(
-            folder, tmp_path / name, strategy=STRATEGY.model_copy(update={"epochs": 1}), train=rows, params={"cut_vocabulary": cut}
+            folder,
+            tmp_path / name,
+            strategy=STRATEGY.model_copy(update={"epochs": 1}),
+            train=rows,
+            params={"cut_vocabulary": cut},
         )
         artifact = FAMILY.build(context)
         made.append((artifact, predict(artifact, context.out, rows.rows)))

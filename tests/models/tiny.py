@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from bakeoff.models.base import BuildContext, Examples
 from bakeoff.schema import InputColumn, Strategy, Variant, Words
 
@@ -26,7 +27,9 @@ def tokenizer(kind: str = "WordPiece") -> dict[str, Any]:
     ]  # fmt: skip
     frame = {
         "type": "TemplateProcessing",
-        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}],
+        "single": [
+            {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}},
+        ],
         "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
         "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}, "</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]}},
     }  # fmt: skip
@@ -60,6 +63,31 @@ def write_encoder(folder: Path, *, kind: str = "WordPiece", positions: int = 64)
     BertModel(config, add_pooling_layer=False).save_pretrained(folder, safe_serialization=True)
     facts = {"pooling": "mean", "normalise": True, "prefix": "query: "}
     (folder / "pooling.json").write_text(json.dumps(facts), encoding="utf-8")
+    return folder
+
+
+def write_other(folder: Path, name: str) -> Path:
+    """Write the folder of a small random network of another architecture, without ``pooling.json``, as hubs have them."""
+    import transformers as hf
+
+    folder.mkdir(parents=True)
+    described = tokenizer()
+    (folder / "tokenizer.json").write_text(json.dumps(described), encoding="utf-8")
+    size = len(described["model"]["vocab"])
+    plain: dict[str, Any] = {
+        "vocab_size": size, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+        "max_position_embeddings": 66, "pad_token_id": 1,
+    }  # fmt: skip
+    tokens = {"bos_token_id": 0, "eos_token_id": 2, "cls_token_id": 0, "sep_token_id": 2}
+    made = {
+        "distilbert": lambda: hf.DistilBertModel(
+            hf.DistilBertConfig(vocab_size=size, dim=32, hidden_dim=64, n_layers=2, n_heads=2, max_position_embeddings=66, pad_token_id=1)
+        ),
+        "xlm-roberta": lambda: hf.XLMRobertaModel(hf.XLMRobertaConfig(**plain)),
+        "modernbert": lambda: hf.ModernBertModel(hf.ModernBertConfig(**plain, **tokens)),
+        "qwen3": lambda: hf.Qwen3Model(hf.Qwen3Config(**plain, num_key_value_heads=1, head_dim=16)),
+    }  # fmt: skip
+    made[name]().save_pretrained(folder)
     return folder
 
 

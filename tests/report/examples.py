@@ -419,13 +419,16 @@ def winner(**changes: Any) -> Decision:
 def no_clear_winner() -> Decision:
     """Return two finalists nobody can tell apart."""
     first, second, *rest = candidates()
+    slow, remark = rest[1], "p95 needs at least 90 requests; 12 measured, 78 are missing"
+    refused = Metric(value=None, n=12, unit="s", validity="refused", verdict="refused", remark=remark)
+    rest[1] = slow.model_copy(update={"metrics": slow.metrics | {"latency_p95": refused}})
     tied = (
         first.model_copy(update={"status": "within_indifference", "p_best": 0.58}),
         second.model_copy(update={"p_best": 0.41}),
         *rest,
     )
     return winner(
-        outcome="no_clear_winner", p_best=0.58, candidates=tied, rows_to_separate=6_200, regret=310.0,
+        outcome="no_clear_winner", p_best=0.58, candidates=tied, constraints=(rule(), *constraints(first.metrics)), rows_to_separate=6_200, regret=310.0,
         headline=words("没有明确赢家：先上字符 TF-IDF", "No clear winner: ship character TF-IDF for now"),
         summary=words("两个决赛方案的差别在无差别区间内。推荐其中最便宜、风险最小的；再多 6,200 行验证数据可以分出高下。",
                       "The two finalists differ by less than matters. The cheapest and least risky of them is recommended; 6,200 confirm rows would tell them apart."),

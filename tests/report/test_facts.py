@@ -28,6 +28,17 @@ def test_the_order_does_not_depend_on_the_order_of_the_record() -> None:
     assert [one.id for one in facts.ranked(decision)] == [one.id for one in facts.ranked(turned)]
 
 
+def test_what_could_not_take_part_is_listed_once() -> None:
+    decision = examples.winner()
+    missing = decision.unavailable[0]
+    absent = decision.candidates[-1].model_copy(update={"id": missing.id, "status": "unavailable"})
+    lost = absent.model_copy(update={"id": "listed.nowhere.none.native"})
+    found = decision.model_copy(update={"candidates": (*decision.candidates, absent, lost)})
+    assert [one.id for one in facts.contenders(found)] == [
+        one.id for one in facts.ranked(found) if one.id != missing.id
+    ]
+
+
 def test_an_infeasible_study_speaks_about_the_nearest_miss() -> None:
     decision = examples.infeasible()
     assert facts.chosen(decision).id == examples.CHAR  # type: ignore[union-attr]

@@ -6,7 +6,6 @@ import json
 import pickle
 import shutil
 import socket
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -131,8 +130,7 @@ def test_connections_to_this_machine_are_not_counted(text: RiskContext) -> None:
     class Local(Calling):
         def predict(self, rows: Sequence[Any]) -> Any:
             with socket.create_server(("127.0.0.1", 0)) as server:
-                threading.Thread(target=server.accept, daemon=True).start()
-                with socket.create_connection(server.getsockname()):
+                with socket.create_connection(server.getsockname()), server.accept()[0]:
                     return self.inner.predict(rows)
 
     assert run("data_leaves", replace(text, classifier=Local(text.classifier)))[0].status == "ok"  # type: ignore[arg-type]

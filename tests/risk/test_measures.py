@@ -23,6 +23,7 @@ def test_wilson_equals_statsmodels(n: int, data: st.DataObject) -> None:
     assert subgroups.wilson(successes, n, 0.95) == pytest.approx(proportion_confint(successes, n, 0.05, "wilson"), abs=1e-9)
 
 
+@settings(max_examples=10, deadline=None)  # statsmodels takes a tenth of a second each
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_equals_statsmodels(values: list[float]) -> None:
     assert subgroups.holm(values) == pytest.approx(multipletests(values, method="holm")[1], abs=1e-12)

@@ -126,7 +126,7 @@ def test_links_out_of_the_artefact_are_refused(tmp_path: Path) -> None:
     assert caught.value.code == "unsafe"
 
 
-@pytest.mark.parametrize("name", ["../model.onnx", "/tmp/model.onnx"])
+@pytest.mark.parametrize("name", ["../model.onnx", "/model.onnx"])
 def test_a_graph_outside_of_the_artefact_is_refused(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "artefact"
     folder.mkdir()

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bakeoff.training.batches import bucketed, class_weights, padding_share
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bakeoff.training.batches import bucketed, class_weights, padding_share
 
 
 @given(lengths=st.lists(st.integers(1, 200), max_size=400), size=st.integers(1, 40), seed=st.integers(0, 99))

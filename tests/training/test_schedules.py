@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
-from bakeoff.training.schedules import Patience, Plateau, multiplier
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bakeoff.training.schedules import Patience, Plateau, multiplier
 
 SCHEDULES = ("constant", "linear", "cosine", "one_cycle", "reduce_on_plateau")
 
@@ -26,8 +28,8 @@ def test_a_multiplier_is_between_zero_and_one(schedule: str, total: int, warmup:
 def test_it_rises_while_warming_up_and_never_again(schedule: str, total: int, warmup: float) -> None:
     values = [multiplier(schedule, step, total=total, warmup=warmup) for step in range(total)]
     top = values.index(max(values))
-    assert all(a <= b + 1e-12 for a, b in zip(values[: top + 1], values[1 : top + 1], strict=False))
-    assert all(a >= b - 1e-12 for a, b in zip(values[top:], values[top + 1 :], strict=False))
+    assert all(a <= b + 1e-12 for a, b in pairwise(values[: top + 1]))
+    assert all(a >= b - 1e-12 for a, b in pairwise(values[top:]))
     assert top <= math.ceil(warmup * total) + 1
 
 
@@ -66,7 +68,9 @@ def test_agrees_with_transformers_and_pytorch() -> None:
         optimiser, max_lr=1.0, total_steps=101, pct_start=0.3, div_factor=25, final_div_factor=400, cycle_momentum=False
     )
     for step in range(100):
-        assert multiplier("one_cycle", step, total=100, warmup=0.3) == pytest.approx(reference.get_last_lr()[0], abs=0.03)
+        assert multiplier("one_cycle", step, total=100, warmup=0.3) == pytest.approx(
+            reference.get_last_lr()[0], abs=0.03
+        )
         optimiser.step()
         reference.step()
 

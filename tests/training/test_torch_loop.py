@@ -8,10 +8,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from tests.models import tiny  # noqa: E402
+
 from bakeoff.data.transforms import network as net  # noqa: E402
 from bakeoff.schema import StepError, Strategy  # noqa: E402
 from bakeoff.training import torch_loop as loop  # noqa: E402
-from tests.models import tiny  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def network(folder: Path) -> net.TextNetwork:
 
 def encoded(count: int, seed: int) -> loop.Encoded:
     found = tiny.rows(count, seed)
-    number = {piece: at for piece, at in tiny.tokenizer()["model"]["vocab"].items()}
+    number = tiny.tokenizer()["model"]["vocab"]
     return loop.Encoded([[0, *(number[sign] for sign in row["text"]), 2] for row in found.rows], found.labels)
 
 
@@ -67,7 +68,9 @@ def test_same_seed_same_weights_other_seed_others(folder: Path) -> None:
 
 def test_early_stopping_returns_the_best_weights(folder: Path) -> None:
     held = encoded(40, 2)
-    wrong = loop.Encoded(held.ids, np.where(np.arange(40) % 3 == 0, 1 - held.labels, held.labels))  # sureness is punished
+    wrong = loop.Encoded(
+        held.ids, np.where(np.arange(40) % 3 == 0, 1 - held.labels, held.labels)
+    )  # sureness is punished
     made = network(folder)
     strategy = Strategy(epochs=8, batch_size=8, learning_rate=3e-3, patience=2, schedule="constant")
     log = loop.Loop(made, encoded(160, 1), wrong, strategy, seed=0, pad=1).run()

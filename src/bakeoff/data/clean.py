@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bakeoff.data.columns import ColumnFacts, Values
 from bakeoff.data.read import Cells
 
-_CHANCE_REPEATS = 0.01
+_CHANCE_REPEATS = 0.05
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,17 @@ def clean(
 
 
 def repeats_by_chance(inputs: Sequence[ColumnFacts], rows: NDArray[np.int64]) -> bool:
-    """Whether identical rows are to be expected: n times the chance that two independent rows agree in every column.
+    """Whether identical rows are to be expected: n times the chance that two rows agree in every column.
 
-    Columns are taken as independent, so the chance is a lower estimate; texts never repeat by chance.
+    Columns are taken as independent, so the chance is a low estimate; texts never repeat by chance.
     """
     if any(column.kind == "text" for column in inputs) or not len(rows):
         return False
     chance = 1.0
     for column in inputs:
         codes = _codes(column.values)[rows]
-        shares = np.bincount(codes) / len(rows)
-        chance *= float(np.sum(shares**2))
+        counts = np.bincount(codes).astype(np.float64)
+        chance *= float(np.sum(counts * (counts - 1))) / max(len(rows) * (len(rows) - 1), 1)
     return len(rows) * chance > _CHANCE_REPEATS
 
 

@@ -122,7 +122,7 @@ def _with_text(found: list[ColumnFacts], table: Table) -> list[ColumnFacts]:
         return found
     words = [column for column in found if column.kind == "category" and column.oddity in {"none", "identifier"}]
     if not words:
-        raise DataError("no column holds text", where=table.where, allowed=[f"{c.name} ({c.kind})" for c in found],
+        raise DataError("no column holds text", where=table.where, got=", ".join(f"{c.name} ({c.kind if c.oddity == 'none' else c.oddity})" for c in found)[:200],
                         try_="name the text in data.input, or set task: tabular-classification")  # fmt: skip
     longest = max(words, key=lambda column: sum(len(cell) for cell in column.values if isinstance(cell, str)))
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,7 +189,7 @@ def load_frozen(directory: str | Path) -> Frozen:
     folder = Path(directory)
     try:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        with np.load(folder / _ARRAYS, allow_pickle=False) as archive:
+        with (folder / _ARRAYS).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         frozen = _restored(record, arrays)
     except FileNotFoundError as error:
@@ -197,7 +198,7 @@ def load_frozen(directory: str | Path) -> Frozen:
             where=str(error.filename),
             try_="run the study again; nothing already measured is lost",
         ) from None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise StudyError(
             f"the frozen data is damaged: {error}",
             where=str(folder),

@@ -112,7 +112,7 @@ _DETECTORS: Final = (
     ),
     _Detector(
         "bank_card",
-        re.compile(r"(?<![\d.,-])(?P<v>[3-6]\d{3}(?:[ -]?\d{4}){2}[ -]?\d{1,7})(?![\d.,]?\d)"),
+        re.compile(r"(?<![\d.,-])(?P<v>[3-6]\d{3}(?:[ -]?\d{4}){2}(?:[ -]?\d{2,4}){1,2}|3[47]\d\d[ -]?\d{6}[ -]?\d{5})(?![\d.,]?\d)"),
         _LONG,
         lambda text: 15 <= len(re.sub(r"\D", "", text)) <= 19 and _card(text),
     ),

@@ -23,7 +23,7 @@ _FIELD = (
 )
 
 CHINESE_NAME = re.compile(
-    rf"(?:{_FIELD})(?P<v>{_NAME})(?!{_HAN}{{3}})|(?<![感谢多])(?P<w>(?:{_COMPOUND}){_HAN}{{1,2}}|[{_SURNAMES}]{_HAN}{{2}})(?={_TITLES})"
+    rf"(?:{_FIELD})(?P<v>{_NAME})(?!{_HAN}{{3}})|(?P<w>(?:{_COMPOUND}){_HAN}{{1,2}}|(?:(?!谢)[{_SURNAMES}]|(?<![感谢多])谢){_HAN}{{2}})(?={_TITLES})"
 )
 """Group v: after a form field; group w: before a title (surname alone with a title, 王先生, is not a name)."""
 

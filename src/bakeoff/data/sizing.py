@@ -122,7 +122,7 @@ def binomial_tail(successes: int, n: int, p: float) -> float:
     """P(X ≥ successes) for X ~ Binomial(n, p), summed in logarithms from the first term down."""
     if successes <= 0:
         return 1.0
-    if p <= 0.0:
+    if p <= 0.0 or successes > n:
         return 0.0
     log_term = math.lgamma(n + 1) - math.lgamma(successes + 1) - math.lgamma(n - successes + 1)
     log_term += successes * math.log(p) + (n - successes) * math.log1p(-p)

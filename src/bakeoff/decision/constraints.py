@@ -121,7 +121,7 @@ def verdicts(
                 verdict=judged.verdict,
                 p_meets=judged.p_meets,
                 text=_text(name, label, metric, limit, judged),
-            )  # fmt: skip
+            )
         )
     return (*found, *_rules(view, known, spec))
 
@@ -179,33 +179,26 @@ def _remark_zh(remark: str) -> str:
 def _rules(view: View, known: Known, spec: Spec) -> list[ConstraintVerdict]:
     """The rules as limits of zero: rows that leave, licences not accepted."""
     rule, found = known.rules[view.id], []
-    leaves = float(view.candidate.variant.remote)
-    found.append((
-        "risk.data_may_leave", Words(zh="数据不出本地", en="rows stay on the premises"), leaves, rule.leaves,
-        Words(zh="数据不离开本地", en="No row leaves the premises") if not leaves else Words(zh="数据会发送给远程模型", en="Rows are sent to a remote model"),
-    ))  # fmt: skip
+    if not spec.risk.data_may_leave:
+        stays, goes = Words(zh="数据不离开本地", en="No row leaves the premises"), Words(zh="数据会发给远程模型", en="Rows go to a remote model")
+        label = Words(zh="数据不出本地", en="rows stay on the premises")
+        found.append(_rule_verdict("risk.data_may_leave", label, float(rule.leaves), goes if rule.leaves else stays))
     if rule.licences or spec.risk.licences is not None:
         names = ", ".join(rule.licences)
-        said = (
-            Words(zh=f"权重许可证：{names}", en=f"Licence of the weights: {names}")
-            if names
-            else Words(zh="不含预训练权重", en="No pretrained weights inside")
-        )
-        found.append(
-            ("risk.licences", Words(zh="许可证", en="licences"), float(len(rule.refused)), bool(rule.refused), said)
-        )
-    return [
-        _rule_verdict(*item) for item in found if not (item[0] == "risk.data_may_leave" and spec.risk.data_may_leave)
-    ]
+        stated = Words(zh=f"权重许可证：{names}", en=f"Licence of the weights: {names}")
+        none = Words(zh="不含预训练权重", en="No pretrained weights inside")
+        label = Words(zh="许可证", en="licences")
+        found.append(_rule_verdict("risk.licences", label, float(len(rule.refused)), stated if names else none))
+    return found
 
 
-def _rule_verdict(name: str, label: Words, value: float, broken: bool, said: Words) -> ConstraintVerdict:  # noqa: FBT001
-    verdict: Verdict = "misses" if broken else "meets"
+def _rule_verdict(name: str, label: Words, value: float, said: Words) -> ConstraintVerdict:
+    verdict: Verdict = "misses" if value else "meets"
     metric = Metric(value=value, n=1, unit="rule", verdict=verdict)
     text = Words(zh=f"{said.zh}：{_SAID[verdict].zh}。", en=f"{said.en}: {_SAID[verdict].en}.")
     return ConstraintVerdict(
         name=name, label=label, limit=0.0, unit="rule", direction="max", metric=metric, verdict=verdict,
-        p_meets=0.0 if broken else 1.0, text=text,
+        p_meets=0.0 if value else 1.0, text=text,
     )  # fmt: skip
 
 

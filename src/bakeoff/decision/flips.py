@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from bakeoff.decision.choose import choose
+from bakeoff.decision.choose import recommend
 from bakeoff.decision.premises import LIMITS, Premises
 from bakeoff.decision.words import LIMIT_PATHS, METRIC_NAMES, UNITS, figure, money, rate
 from bakeoff.decision.world import METRIC_OF, Known, World
@@ -17,6 +18,7 @@ from bakeoff.schema.spec import Spec
 
 _STEPS = (1.02, 1.06, 1.15, 1.35, 1.7, 2.5, 4.0, 8.0, 20.0, 60.0, 200.0, 1000.0)
 _PRECISION = 1.003
+_AROUND = 1.02
 _THIN = 500
 _CURVE_REACH = 30.0
 """Learning curves are read up to this many times the rows there are; further out they say nothing."""
@@ -42,53 +44,68 @@ class Dial:
 def flips(world: World, known: Known, spec: Spec, recommended: int | None) -> tuple[Flip, ...]:
     """Return where the choice changes, nearest first, within a factor of 1,000 either way.
 
-    Uses the first draws only, for speed, as long as they lead to the same choice today as all of them.
+    Scans with the first draws only, for speed, as long as they lead to the same choice today as all of them, and settles every
+    place found with all draws. Machines stay of today's kind, their capacity that at today's latency limits, and decision
+    rules of the artefacts (thresholds for today's prices of mistakes) as they were fitted: a re-run may do better.
     """
     if not world.views:
         return ()
     thin = world.thinned(min(_THIN, world.draws))
-    scan = thin if choose(thin, world.today).recommended == recommended else world
+    scan = thin if recommend(thin, world.today) == recommended else world
     found = []
     for dial in dials(world, known, spec):
         for direction in ("up", "down"):
-            place = _turn(scan, dial, direction, recommended)
+            factor = _turn(scan, dial, direction, recommended)
+            place = None if factor is None else _settled(world, dial, direction, recommended, factor)
             if place is not None:
                 found.append(_flip(world, dial, direction, *place))
     return tuple(sorted(found, key=lambda flip: (round(flip.factor, 6), flip.premise, flip.direction)))
 
 
-def _turn(world: World, dial: Dial, direction: str, today: int | None) -> tuple[float, int | None] | None:
-    """Return (value, choice beyond it) of the first change in one direction, None when there is none."""
+def _chosen(world: World, dial: Dial, direction: str, factor: float) -> int | None:
+    return recommend(world, dial.to(_value(dial, direction, factor)))
 
-    def at(factor: float) -> tuple[float, int | None]:
-        value = dial.today * factor if direction == "up" else dial.today / factor
-        return value, choose(world, dial.to(value)).recommended
 
+def _value(dial: Dial, direction: str, factor: float) -> float:
+    return dial.today * factor if direction == "up" else dial.today / factor
+
+
+def _turn(world: World, dial: Dial, direction: str, today: int | None) -> float | None:
+    """Return the factor at which the choice first changes in one direction, None when it does not."""
+    furthest = dial.highest / dial.today if direction == "up" else dial.today / max(dial.lowest, 1e-300)
     before = 1.0
     for step in _STEPS:
-        value = dial.today * step if direction == "up" else dial.today / step
-        beyond = value > dial.highest or value < dial.lowest
-        reach = (dial.highest / dial.today if direction == "up" else dial.today / dial.lowest) if beyond else step
+        reach = min(step, furthest)
         if reach <= before:
             return None
-        if at(reach)[1] != today:
-            return _bisect(at, before, reach, today)
-        if beyond:
-            return None
+        if _chosen(world, dial, direction, reach) != today:
+            return _bisect(world, dial, direction, before, reach, today)
         before = reach
     return None
 
 
-def _bisect(
-    at: Callable[[float], tuple[float, int | None]], same: float, other: float, today: int | None
-) -> tuple[float, int | None]:
+def _settled(
+    world: World, dial: Dial, direction: str, today: int | None, factor: float
+) -> tuple[float, int | None] | None:
+    """Return (value, choice beyond it) with all draws, searched around what the first draws found."""
+    same, other = max(1.0, factor / _AROUND), factor * _AROUND
+    furthest = dial.highest / dial.today if direction == "up" else dial.today / max(dial.lowest, 1e-300)
+    other = min(other, furthest)
+    if _chosen(world, dial, direction, other) == today or _chosen(world, dial, direction, same) != today:
+        found = _turn(world, dial, direction, today)
+    else:
+        found = _bisect(world, dial, direction, same, other, today)
+    return None if found is None else (_value(dial, direction, found), _chosen(world, dial, direction, found))
+
+
+def _bisect(world: World, dial: Dial, direction: str, same: float, other: float, today: int | None) -> float:
     while other / same > _PRECISION:
-        middle = (same * other) ** 0.5
-        if at(middle)[1] == today:
+        middle = math.sqrt(same * other)
+        if _chosen(world, dial, direction, middle) == today:
             same = middle
         else:
             other = middle
-    return at(other)
+    return other
 
 
 def dials(world: World, known: Known, spec: Spec) -> Iterator[Dial]:

@@ -116,10 +116,17 @@ class World:
             return None
         return np.array([[0.0 if curve is None else curve.change(premises.rows)] for curve in self.curves])
 
-    def objective(self, premises: Premises, costs: Table) -> Table:
+    def objective(self, premises: Premises) -> Table:
         """Return what is maximised (v, D): net value over the horizon where answers are priced, else quality."""
-        key = (self._prices(premises), premises.per_correct, premises.errors, premises.rows)
-        return self._once("objective", key, lambda: self._objective(premises, costs))
+        return self._once("objective", self._worths(premises), lambda: self._objective(premises, self.costs(premises)))
+
+    def mean_objective(self, premises: Premises) -> Table:
+        """Return the mean of what is maximised (v,)."""
+        return self._once("mean", self._worths(premises), lambda: self.objective(premises).mean(axis=1))
+
+    def _worths(self, premises: Premises) -> Hashable:
+        """Everything the objective depends on."""
+        return self._prices(premises) if premises.priced else None, premises.per_correct, premises.errors, premises.rows
 
     def _objective(self, premises: Premises, costs: Table) -> Table:
         gain = self.gain(premises)
@@ -149,8 +156,15 @@ class World:
 
     def feasible(self, premises: Premises) -> NDArray[np.bool_]:
         """Return which candidate meets every limit in which draw (v, D); unmeasured figures do not."""
-        key = (*(getattr(premises, name) for name in LIMITS), premises.rows)
-        return self._once("feasible", key, lambda: self._feasible(premises))
+        return self._once("feasible", self._limits(premises), lambda: self._feasible(premises))
+
+    def p_feasible(self, premises: Premises) -> Table:
+        """Return the share of draws in which each candidate meets every limit (v,)."""
+        return self._once("p_feasible", self._limits(premises), lambda: self.feasible(premises).mean(axis=1))
+
+    @staticmethod
+    def _limits(premises: Premises) -> Hashable:
+        return *(getattr(premises, name) for name in LIMITS), premises.rows
 
     def _feasible(self, premises: Premises) -> NDArray[np.bool_]:
         meets = np.broadcast_to(self.allowed[:, None], self.quality.shape)

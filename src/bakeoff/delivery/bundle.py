@@ -14,6 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 import bakeoff
+from bakeoff.data import personal
 from bakeoff.data.examples import Examples, Row
 from bakeoff.delivery import container, promises, readme, requirements
 from bakeoff.delivery import rows as contract_rows_
@@ -58,7 +59,8 @@ def ship(
         out: folder to write; an earlier bundle there is replaced, anything else is refused.
         packages: versions (by module) the trial ran with.
         spec: the specification that was decided under.
-        clean: takes personal data out of a row; rows it changes stay behind. None ships rows as they are.
+        clean: takes personal data out of a row; rows it changes stay behind, because the trial's answer is to the row as it was.
+            None: masks as the data were masked when ``risk.personal_data`` is ``mask``, else ships rows as they are.
         report: the HTML report, if it is to travel too.
 
     Raises:
@@ -68,6 +70,8 @@ def ship(
     promises.verdict_of(decision, candidate)
     rows = None
     if contract_rows is not None and expected is not None:
+        if clean is None and spec.risk.personal_data == "mask":
+            clean = _masked
         rows = contract_rows_.gather(contract_rows, expected, clean)
     with _replacing(out) as folder:
         artifact = _copy_model(artifact_dir, folder / "model")
@@ -86,6 +90,10 @@ def ship(
         manifest = manifest.model_copy(update={"files": sealed.entries(folder)})
         _write(folder / sealed.MANIFEST, manifest)
     return manifest
+
+
+def _masked(row: Row) -> Row:
+    return {name: personal.mask(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def _manifest(decision: Decision, candidate: Candidate, artifact: Artifact, pins: dict[str, str], spec: Spec) -> Manifest:

@@ -9,6 +9,8 @@ from bakeoff.schema.decision import CandidateVerdict, ConstraintVerdict, Decisio
 from bakeoff.schema.errors import BundleError
 from bakeoff.schema.measurement import Measurement
 
+_RULE = "rule"
+"""Unit of limits that are rules (licences, rows that leave): nothing to measure again on what was delivered."""
 _NO_BUNDLE = ("unavailable", "failed", "not_reached")
 
 
@@ -30,7 +32,8 @@ def verdict_of(decision: Decision, candidate: Candidate) -> CandidateVerdict:
 def contract(decision: Decision, candidate: Candidate, *, confidence: float, threads: int, rows: int) -> Contract:
     """Return the contract of ``candidate`` under the limits the decision was made with."""
     verdict = verdict_of(decision, candidate)
-    promises = [_promise(limit, verdict, decision.metric, confidence) for limit in decision.constraints]
+    limits = [limit for limit in decision.constraints if limit.unit != _RULE]
+    promises = [_promise(limit, verdict, decision.metric, confidence) for limit in limits]
     return Contract(
         candidate=candidate.id,
         label=candidate.label,
@@ -38,9 +41,17 @@ def contract(decision: Decision, candidate: Candidate, *, confidence: float, thr
         metric=decision.metric,
         confidence=confidence,
         threads=threads,
-        promises=tuple(sorted((found for found in promises if found), key=lambda promise: promise.name)),
+        promises=tuple(sorted(promises, key=lambda promise: promise.name)),
         rows=rows,
     )
+
+
+def metric_of(path: str, metric: str) -> str:
+    """Return the measurement a limit is held against: ``requirements.latency.p95`` → ``latency_p95``."""
+    if path == "requirements.quality.floor":
+        return metric
+    parts = path.removeprefix("requirements.").split(".")
+    return "_".join(parts) if parts[0] == "latency" else parts[0]
 
 
 def said(promise: Promise) -> Words:
@@ -48,8 +59,8 @@ def said(promise: Promise) -> Words:
     return _NAMES.get(promise.name, Words(zh=promise.name, en=promise.name))
 
 
-def _promise(limit: ConstraintVerdict, verdict: CandidateVerdict, metric: str, confidence: float) -> Promise | None:
-    name = metric if limit.name in {"quality", "floor"} else limit.name
+def _promise(limit: ConstraintVerdict, verdict: CandidateVerdict, metric: str, confidence: float) -> Promise:
+    name = metric_of(limit.name, metric)
     measured = verdict.metrics.get(name)
     if measured is None:
         measured = Metric(value=None, unit=limit.unit, validity="refused", remark="the trial did not measure it")

@@ -61,7 +61,9 @@ class VerifyReport(Record):
             sign = "≥" if found.promise.direction == "min" else "≤"
             unit = found.promise.unit
             here = amount(found.here.value, unit)
-            if found.here.low is not None and found.here.high is not None:
+            if found.here.value is None and found.here.low is not None:
+                here = f"> {amount(found.here.low, unit)}"
+            elif found.here.low is not None and found.here.high is not None:
                 here += f" [{amount(found.here.low, unit)}, {amount(found.here.high, unit)}]"
             said = f"{_SIGNS[found.verdict]} {found.promise.name} {sign} {amount(found.promise.limit, unit)}: {here}"
             trial = amount(found.promise.trial.value, unit)

@@ -8,7 +8,6 @@ import numpy as np
 
 from bakeoff.data.keep import kept
 from bakeoff.delivery.bundle import ship
-from bakeoff.report import render
 from bakeoff.schema.contract import Manifest
 from bakeoff.schema.decision import Decision
 from bakeoff.schema.errors import StudyError
@@ -18,7 +17,14 @@ from bakeoff.store.evidence import Evidence, StudyEvidence
 
 
 def ship_study(
-    archive: Archive, decision: Decision, spec: Spec, out: Path, candidate: str | None = None, *, rows: bool = True
+    archive: Archive,
+    decision: Decision,
+    spec: Spec,
+    out: Path,
+    candidate: str | None = None,
+    *,
+    rows: bool = True,
+    page: str | None = None,
 ) -> Manifest:
     """Write the bundle of one finalist.
 
@@ -29,6 +35,7 @@ def ship_study(
         out: folder to write.
         candidate: id to ship; default: the recommended one.
         rows: whether the confirm rows travel with it, so that quality can be tested again.
+        page: the HTML report, to travel with it.
 
     Raises:
         StudyError: nothing was recommended, or the candidate never reached the final.
@@ -58,7 +65,7 @@ def ship_study(
         out=out,
         packages=environment.packages if environment else {},
         spec=spec,
-        report=render(decision, decision.profile.language, "html"),
+        report=page,
     )
 
 

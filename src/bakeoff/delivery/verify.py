@@ -17,7 +17,7 @@ from bakeoff.delivery.probe import Probed
 from bakeoff.delivery.report import PromiseVerdict, VerifyReport
 from bakeoff.delivery.rows import ContractRows
 from bakeoff.evaluation.percentiles import required
-from bakeoff.evaluation.process import environment
+from bakeoff.evaluation.starting import environment
 from bakeoff.evaluation.quality import measure_quality
 from bakeoff.evaluation.timing import QUANTILES
 from bakeoff.schema.base import Words
@@ -87,6 +87,9 @@ def judge(promise: Promise, here: Measurement) -> PromiseVerdict:
     interval nothing is guessed. Quality is judged by its value: the rows are the trial's own, so sampling plays no part in
     whether what was delivered is what was decided on.
     """
+    if here.value is None and promise.direction == "max" and here.low is not None and here.low > promise.limit:
+        few = Words(zh=f"{here.n} 次请求已足以证明", en=f"{here.n} requests were enough to prove it")
+        return _verdict(promise, here, "broken", few)
     if here.value is None:
         return _verdict(promise, here, "refused", Words(zh="未能在本机测得", en=here.remark))
     sign = 1.0 if promise.direction == "min" else -1.0

@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bakeoff import assets
 from bakeoff.data.frozen import Frozen, save_frozen
@@ -225,7 +227,6 @@ class Bench:
         return first
 
     def _job(self, site: str, trial: Trial, plans: Sequence[StepPlan], folder: Path, threads: int) -> Job:
-        (folder / "out").mkdir()
         environments = {
             plan.key: self._ledger.put_environment(with_packages(host(threads), plan.packages)) for plan in plans
         }
@@ -239,31 +240,39 @@ class Bench:
 
     def _carry_out(self, job: Job, folder: Path, tell: Tell) -> Failure | None:
         """Run a worker, take in its results, and record what it could not record itself."""
-        for attempt in range(_OUTSIDE_TRIES):
-            taken = _Intake(self, job, Path(job.out), tell)
-            budget = self._spec.budget
-            limits = Limits(budget.step_time, budget.step_memory, self._deadline)
-            with self._starter(job) as starter:
-                ended = run_worker(job, folder, starter, limits, taken, self.stop)
+        failure: Failure | None = None
+        for _ in range(_OUTSIDE_TRIES):
+            taken, failure = self._run(job, folder, tell)
             stopped_early = taken.failure is not None and job.site != "risk"  # by its own choice, with the reason written down
-            if stopped_early or ended is None:
+            if stopped_early or failure is None:
                 return taken.failure
-            if self.over and ended.code == "interrupted":
-                return ended  # nothing is recorded: the step is simply still to be done
+            if self.over and failure.code == "interrupted":
+                return failure  # nothing is recorded: the step is simply still to be done
             job = job.model_copy(update={"steps": job.steps[taken.count :]})
-            if ended.code != "interrupted" or attempt == _OUTSIDE_TRIES - 1:
+            if failure.code != "interrupted":
                 break
-            shutil.rmtree(job.out)
-            Path(job.out).mkdir()
-        if ended.code == "interrupted":  # twice: it is the step's doing
-            ended = ended.model_copy(update={"code": "crash"})
-        self._ledger.unmark_running(job.steps[0].key)
-        tell(job.steps[0].name, self.failed(job.trial, job.steps[0], ended))
-        if ended.code == "disk":
-            raise self._full()
-        return ended
+        return self._ended(job, failure, tell) if failure is not None else None
 
-    def take(self, result: StepResult, arrays: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
+    def _run(self, job: Job, folder: Path, tell: Tell) -> tuple[_Intake, Failure | None]:
+        shutil.rmtree(job.out, ignore_errors=True)
+        Path(job.out).mkdir()
+        taken = _Intake(self, job, Path(job.out), tell)
+        limits = Limits(self._spec.budget.step_time, self._spec.budget.step_memory, self._deadline)
+        with self._starter(job) as starter:
+            return taken, run_worker(job, folder, starter, limits, taken, self.stop)
+
+    def _ended(self, job: Job, failure: Failure, tell: Tell) -> Failure:
+        """Record why a worker ended before its first step that is left was done."""
+        if failure.code == "interrupted":  # again and again: it is the step's doing
+            failure = failure.model_copy(update={"code": "crash"})
+        plan = job.steps[0]
+        self._ledger.unmark_running(plan.key)
+        tell(plan.name, self.failed(job.trial, plan, failure))
+        if failure.code == "disk":
+            raise self._full()
+        return failure
+
+    def take(self, result: StepResult, arrays: dict[str, NDArray[Any]]) -> None:
         """Put one result of a worker into the ledger."""
         self._append(result, Evidence(result, arrays))
         if result.failure is not None and result.failure.code == "disk":

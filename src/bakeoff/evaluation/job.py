@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -117,7 +116,7 @@ def write_result(out: Path, number: int, result: StepResult, arrays: Mapping[str
             np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type,unused-ignore]
     partial = out / f"{number:03d}.partial"
     partial.write_text(result.model_dump_json(), encoding="utf-8")
-    os.replace(partial, out / f"{number:03d}.json")
+    partial.replace(out / f"{number:03d}.json")
 
 
 def read_results(out: Path, start: int) -> Iterator[tuple[StepResult, dict[str, NDArray[Any]]]]:

@@ -27,8 +27,10 @@ _HALVINGS = 12
 _BOOTSTRAP = 25
 _TRIES = 4
 _BACK_OFF = 0.85
+_FIRST = 0.95
+"""Of the predicted rate: a queue that is simulated for ever meets worse moments than one that is watched for seconds."""
 _SPIN = 0.001
-_FEWEST, _MOST = 30, 20_000
+_FEWEST, _MOST = 30, 4000
 _KEEPS_UP = 0.95
 
 
@@ -39,6 +41,7 @@ class OpenLoop:
     rate: float
     intended: Floats
     sent: Floats
+    service: Floats
     latency: Floats
     busyness: Busyness
 
@@ -91,10 +94,10 @@ def run_open_loop(classifier: Classifier, rows: Sequence[Row], rate: float, seco
         watch.beat()
     busyness = watch.busyness(float(wait.sum()) if waiting.known else None, elapsed)
     waiting.close()
-    latency = done - intended
+    latency, service = done - intended, np.maximum(done - sent - wait, 0.0)
     if not busyness.quiet:  # replay the same arrivals with the time taken by neighbours left out
-        latency = np.minimum(latency, queueing(intended, np.maximum(done - sent - wait, 0.0)))
-    return OpenLoop(rate, intended, sent, latency, busyness)
+        latency = np.minimum(latency, queueing(intended, service))
+    return OpenLoop(rate, intended, sent, service, latency, busyness)
 
 
 def measure_throughput(
@@ -141,13 +144,14 @@ def cpu_per_row(timed: Timed, confidence: float) -> Measurement:
 def _verified(
     classifier: Classifier, rows: Sequence[Row], predicted: float, interval: tuple[float, float], plan: Protocol, confidence: float
 ) -> tuple[Measurement, OpenLoop]:
-    rate, broken = predicted, None
+    rate, broken = _FIRST * predicted, None
     for attempt in range(_TRIES):
         run = run_open_loop(classifier, rows, rate, plan.load_seconds, seed=attempt)
         kept = run.sustained() and _keeps(run.latency, plan.limits)
         if kept or attempt == _TRIES - 1:
             break
-        broken, rate = rate, _BACK_OFF * (rate if run.sustained() else min(rate, run.achieved))
+        slower = _FIRST * predicted_rate(run.service, plan.limits)  # requests may take longer under load than one at a time
+        broken, rate = rate, min(_BACK_OFF * rate, _BACK_OFF * max(slower, run.achieved / 2) if slower <= 0 or not run.sustained() else slower)
     low = min(interval[0], run.rate) if kept else 0.0
     if kept and plan.least_rate is not None and plan.least_rate <= run.rate:
         low = max(low, plan.least_rate)  # a real run at this rate or above kept the limit

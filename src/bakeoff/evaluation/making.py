@@ -18,8 +18,8 @@ from bakeoff.data.frozen import Frozen, load_frozen
 from bakeoff.evaluation.job import PROBE_ROWS, Job, MemberRef, Outcome, StepPlan, read_arrays
 from bakeoff.evaluation.parity import gate, measure_parity
 from bakeoff.evaluation.quality import check_probabilities
-from bakeoff.evaluation.rule import fit_rule
 from bakeoff.evaluation.recorder import Recorder
+from bakeoff.evaluation.rule import fit_rule
 from bakeoff.models.base import BuildContext, ExportContext, Member
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.errors import StepError

@@ -17,8 +17,8 @@ from bakeoff.data.transforms.rule import Classifier, choose, scale
 from bakeoff.evaluation.job import Job, Outcome, StepPlan
 from bakeoff.evaluation.load import cpu_per_row, measure_throughput
 from bakeoff.evaluation.quality import check_probabilities, measure_quality
-from bakeoff.evaluation.timing import Protocol, measure_latency, time_requests, warm_up
 from bakeoff.evaluation.recorder import Recorder
+from bakeoff.evaluation.timing import Protocol, measure_latency, time_requests, warm_up
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.measurement import Measurement
 from bakeoff.store.artifacts import read_artifact
@@ -33,7 +33,8 @@ class _Session:
         self.job = job
         directory = Path(job.store) / job.steps[0].inputs[-1]
         self.artifact: Artifact = read_artifact(directory)
-        self.rows: list[Row] = [json.loads(line) for line in Path(job.rows).open(encoding="utf-8")] if job.rows else []
+        lines = Path(job.rows).read_text(encoding="utf-8").split("\n") if job.rows else []
+        self.rows: list[Row] = [json.loads(line) for line in lines if line]
         self._directory = directory
         self._predictor: Any = None
         self.classifier: Classifier | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 BUSY_WAIT = 0.05
 """Share of the wall time spent waiting for a core above which a round counts as disturbed."""
@@ -66,8 +67,8 @@ class Waiting:
         """Look for threads that were started since."""
         self.close()
         try:
-            for thread in os.listdir("/proc/self/task"):
-                self._files.append(os.open(f"/proc/self/task/{thread}/schedstat", os.O_RDONLY | os.O_CLOEXEC))
+            for thread in Path("/proc/self/task").iterdir():
+                self._files.append(os.open(thread / "schedstat", os.O_RDONLY | os.O_CLOEXEC))
         except OSError:
             self.close()
         self.known = bool(self._files)
@@ -104,6 +105,10 @@ class Watch:
         _calibrate()
         self._walls.append(time.perf_counter() - wall)
         self._cpus.append(time.thread_time() - cpu)
+
+    def shared(self) -> bool:
+        """Whether the core was shared so far."""
+        return sum(self._walls) > BUSY_RATIO * sum(self._cpus)
 
     def busyness(self, waited: float | None, wall: float) -> Busyness:
         """Return how disturbed the round was.

@@ -76,7 +76,7 @@ def binomial_cdf(n: int, p: float) -> NDArray[np.float64]:
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
     log_choose = log_factorial[n] - log_factorial[k] - log_factorial[n - k]
     density = np.exp(log_choose + k * math.log(p) + (n - k) * math.log1p(-p))
-    return np.minimum(np.cumsum(density), 1.0)
+    return np.asarray(np.minimum(np.cumsum(density), 1.0), dtype=np.float64)
 
 
 class Exceedance:

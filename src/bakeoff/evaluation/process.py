@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from bakeoff.evaluation.job import EXIT_DISK, JOB, OUTPUT, Job
 from bakeoff.evaluation.starting import Started, Starter
@@ -146,7 +147,7 @@ class _Ended:
         self._process = process
         self._descriptor: int | None = None
 
-    def __enter__(self) -> _Ended:
+    def __enter__(self) -> Self:
         with contextlib.suppress(OSError, AttributeError):  # not Linux, or an old kernel: ask again and again
             self._descriptor = os.pidfd_open(self._process.pid)
         return self

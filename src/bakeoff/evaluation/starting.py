@@ -93,12 +93,11 @@ class Starter:
             return forked
         command = [sys.executable, "-P", "-m", _WORKER, str(folder / JOB)]
         with (folder / OUTPUT).open("ab") as output:
-            return _Spawned(
-                subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True,
-                    env=environment(self._threads),
-                )  # fmt: skip
-            )
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True,
+                env=environment(self._threads),
+            )  # fmt: skip
+        return _Spawned(process)
 
     def close(self) -> None:
         """End the server."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bakeoff.data.examples import Row
 from bakeoff.data.transforms.rule import Classifier
-from bakeoff.evaluation.noise import Busyness, Waiting, Watch
+from bakeoff.evaluation.noise import BUSY_WAIT, Busyness, Waiting, Watch
 from bakeoff.evaluation.percentiles import Exceedance, percentile, required
 from bakeoff.schema.base import Record
 from bakeoff.schema.measurement import Measurement
@@ -145,6 +145,8 @@ def _percentile(timed: Timed, name: str, limit: float | None, confidence: float)
     facts = {"name": f"latency_{name}", "low": low, "n": seen.n, "unit": "s", "confidence": confidence}
     if seen.value is None:
         what = f"{name} needs at least {required(q)} requests, {seen.n} were timed: {seen.missing} are missing"
+        if limit is not None and low is not None and low > limit:
+            what += f"; no more were sent, because {low:.3g} s at the least already breaks the limit"
         return Measurement.model_validate({**facts, "value": None, "validity": "refused", "remark": what})
     facts |= {"value": seen.value, "high": seen.high}
     if quiet:
@@ -181,8 +183,9 @@ def _round(classifier: Classifier, rows: Sequence[Row], plan: Protocol, threads:
             watch.beat()
             waiting.refresh()
             beat = time.perf_counter()
+        disturbed = not plan.remote and (waited > BUSY_WAIT * wall or watch.shared())
         for test in tests:
-            test.add(min(used / threads, wall) if waited > 0.05 * wall else wall - waited)  # noqa: PLR2004 - disturbed: CPU time only
+            test.add(min(used / threads, wall) if disturbed else wall)
         if _enough(plan, tests, latency[:count], now - start):
             break
     watch.beat()

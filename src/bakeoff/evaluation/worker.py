@@ -86,9 +86,14 @@ def serve() -> None:
         pid = os.fork()
         if pid == 0:
             _become_worker(Path(json.loads(line)))
-        print(pid, flush=True)
+        _answer(pid)
         _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        _answer(os.waitstatus_to_exitcode(status))
+
+
+def _answer(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
 
 
 def _become_worker(folder: Path) -> None:

@@ -29,7 +29,7 @@ def fit_head(context: BuildContext, prepared: Prepared, vectors: NDArray[np.floa
         StepError: the rows carry one class only.
 
     """
-    from threadpoolctl import threadpool_limits  # scikit-learn brings it
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # scikit-learn brings it
 
     mean, spread = vectors.mean(axis=0), vectors.std(axis=0)
     spread[spread < _CONSTANT] = 1.0

@@ -51,6 +51,8 @@ _VARIANTS = (
     _frozen("bge-m3", ("bge-m3", "bge-m3"), "BAAI/bge-m3", "MIT", ("zh", "en"), cost=_LARGE, pooling="first", normalise=True),
     _frozen("e5-base", ("多语言 E5-base", "multilingual E5-base"), "intfloat/multilingual-e5-base", "MIT", ("zh", "en"),
             cost=_LARGE, pooling="mean", normalise=True, prefix="query: "),
+    _frozen("qwen3-embedding", ("Qwen3-Embedding-0.6B", "Qwen3-Embedding-0.6B"), "Qwen/Qwen3-Embedding-0.6B", "Apache-2.0",
+            ("zh", "en"), cost=_LARGE, pooling="last", normalise=True),
 )  # fmt: skip
 
 

@@ -98,6 +98,12 @@ def ranked(decision: Decision) -> tuple[CandidateVerdict, ...]:
     return tuple(sorted(decision.candidates, key=lambda found: (found.id != first, order(found))))
 
 
+def contenders(decision: Decision) -> tuple[CandidateVerdict, ...]:
+    """Return the candidates as ranked, without those that could not take part and are listed with their command elsewhere."""
+    absent = {one.id for one in decision.unavailable}
+    return tuple(one for one in ranked(decision) if one.status != "unavailable" or one.id not in absent)
+
+
 def nearest(decision: Decision) -> str | None:
     """Return the nearest miss of an infeasible study: the one that was priced, else the runner-up, else the likeliest."""
     if decision.outcome != "infeasible" or not decision.candidates:

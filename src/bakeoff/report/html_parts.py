@@ -75,7 +75,7 @@ class DataView:
 
 def rows_view(decision: Decision) -> Rows:
     """Return the leaderboard; a metric is a column when any candidate has a number for it."""
-    people = facts.ranked(decision)
+    people = facts.contenders(decision)
     present = {name for one in people for name, metric in one.metrics.items() if metric.value is not None}
     latency = next((name for name in ("latency_p95", "latency_p50", "latency_p99") if name in present), None)
     columns = tuple(name for name in (latency, "memory", "size") if name and name in present)

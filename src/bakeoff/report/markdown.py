@@ -91,7 +91,7 @@ class _Record:
         heads = ["#", *(self._t(key) for key in ("candidates.stack", "md.status_column"))]
         heads += [plain(facts.metric_name(name).said(self.language)) for name in (quality, "latency_p95")]
         heads += [self._t("metric.cost"), self._t("metric.p_best"), self._t("md.reason")]
-        rows = [self._option(rank, one) for rank, one in enumerate(facts.ranked(self.decision), 1)]
+        rows = [self._option(rank, one) for rank, one in enumerate(facts.contenders(self.decision), 1)]
         return f"## {self._t('md.options')}\n\n" + self._table(heads, rows)
 
     def _option(self, rank: int, one: CandidateVerdict) -> list[str]:

@@ -14,6 +14,7 @@ from bakeoff.schema.decision import ConstraintVerdict, Decision
 _SIGNS: Final = {"meets": "✓", "misses": "✗", "unproven": "?", "refused": "⊘", "not_required": "·"}
 _COLOURS: Final = {"winner": "bold green", "no_clear_winner": "bold yellow", "infeasible": "bold red"}
 _NEVER_FIRST: Final = frozenset("，。；：、！？）】》”’%,.;:!?)]}")
+_NEVER_LAST: Final = frozenset("（【《“([{")
 _GUTTER: Final = 2
 _REASONS: Final = 2
 
@@ -78,16 +79,18 @@ def _pieces(line: str) -> list[str]:
     """Return the parts between which a line may break; closing punctuation stays with what it closes."""
     found: list[str] = []
     for character in line:
-        glued = found and (
-            character in _NEVER_FIRST
-            or character == " "
-            or (_wide(character) == 1 and _wide(found[-1][-1]) == 1 and found[-1][-1] != " ")
-        )
-        if glued:
+        if found and _glued(found[-1][-1], character):
             found[-1] += character
         else:
             found.append(character)
     return found
+
+
+def _glued(before: str, after: str) -> bool:
+    """Return whether no line may break between two characters."""
+    if after == " " or after in _NEVER_FIRST or before in _NEVER_LAST:
+        return True
+    return _wide(before) == 1 and _wide(after) == 1 and before != " "
 
 
 def _wide(character: str) -> int:

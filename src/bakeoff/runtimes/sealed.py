@@ -34,6 +34,7 @@ def contained(root: Path, relative: str) -> Path:
     pure = PurePosixPath(relative)
     plain = (
         0 < len(relative) <= _LONGEST_PATH
+        and bool(pure.parts)
         and not pure.is_absolute()
         and str(pure) == relative
         and not any(part in {".", ".."} for part in pure.parts)

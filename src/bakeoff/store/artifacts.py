@@ -79,7 +79,8 @@ class ArtifactStore:
         """Return the keys of all complete artefacts."""
         if not self.directory.is_dir():
             return ()
-        return tuple(sorted(path.name for path in self.directory.iterdir() if self.has(path.name)))
+        names = (path.name for path in self.directory.iterdir() if not path.name.startswith((_PARTIAL, _OLD)))
+        return tuple(sorted(name for name in names if self.has(name)))
 
     def sweep(self) -> int:
         """Remove what dead processes left half done; return how many directories went."""

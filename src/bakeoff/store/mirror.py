@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -85,7 +84,7 @@ class Mirror:
             connection.close()
         for suffix in ("-wal", "-shm"):  # of the old file; SQLite would play an old log into the new file
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        os.replace(fresh, self.path)
+        fresh.replace(self.path)
 
     def close(self) -> None:
         """Close the file; the write-ahead log is folded in."""

@@ -29,15 +29,19 @@
     const source = all("template[data-tip]").find((node) => node.dataset.tip === point.dataset.id);
     if (!source) return;
     tip.replaceChildren(source.content.cloneNode(true));
+    shown = point;
+    light(point.dataset.id);
+    place();
+  }
+  function place() {
     tip.hidden = false;
-    shown = point.dataset.id;
-    light(shown);
-    const dot = one(".dot", point).getBoundingClientRect();
+    const dot = one(".dot", shown).getBoundingClientRect();
     const box = tip.getBoundingClientRect();
     const left = Math.min(Math.max(dot.left + dot.width / 2 - box.width / 2, 8), root.clientWidth - box.width - 8);
     const above = dot.top - box.height - 12;
     tip.style.left = `${left}px`;
     tip.style.top = `${above > 60 ? above : dot.bottom + 12}px`;
+    tip.hidden = dot.bottom < 0 || dot.top > innerHeight;
   }
 
   /* The plot: positions come from the page, in per cent; the script only moves things there. */
@@ -93,7 +97,7 @@
     plot.addEventListener("keydown", (event) => {
       if (event.key === "Escape") return hide();
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-      if (event.key === "Enter" && shown) return reveal(shown);
+      if (event.key === "Enter" && shown) return reveal(shown.dataset.id);
       if (!step) return undefined;
       event.preventDefault();
       const line = points().sort((a, b) => parseFloat(one(".at", a).getAttribute("x")) - parseFloat(one(".at", b).getAttribute("x")));
@@ -102,11 +106,11 @@
     });
     for (const name of all(".names li[data-id]")) {
       name.addEventListener("pointerenter", () => light(name.dataset.id));
-      name.addEventListener("pointerleave", () => light(shown));
+      name.addEventListener("pointerleave", () => light(shown && shown.dataset.id));
       name.addEventListener("click", () => reveal(name.dataset.id));
     }
     document.addEventListener("click", (event) => { if (!event.target.closest(".pt")) hide(); });
-    addEventListener("scroll", () => { if (shown) hide(); }, { passive: true });
+    for (const kind of ["scroll", "resize"]) addEventListener(kind, () => { if (shown) place(); }, { passive: true });
   }
 
   /* The leaderboard: fold, sort, jump to a row. */
