@@ -177,7 +177,9 @@ def test_pareto_of_a_study_is_among_those_compared(decision: Decision) -> None:
 
 def test_three_classes_and_roc_auc_decide_too() -> None:
     stacks = [dataclasses.replace(CHAR, rungs=((1.0, 0.846),)), dataclasses.replace(E5, rungs=((1.0, 0.872),))]
-    three = decide(make_world(stacks, classes=("a", "b", "c"), requirements={"quality": {"metric": "macro_f1", "floor": 0.5}}))
+    three = decide(
+        make_world(stacks, classes=("a", "b", "c"), requirements={"quality": {"metric": "macro_f1", "floor": 0.5}})
+    )
     assert three.outcome == "winner"
     ranked = decide(make_world(stacks, requirements={"quality": {"metric": "roc_auc", "floor": 0.5}}))
     assert ranked.recommended is not None

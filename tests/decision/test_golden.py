@@ -28,7 +28,9 @@ def _reviews() -> StudyEvidence:
 
 
 def _reviews_priced() -> StudyEvidence:
-    return reviews(traffic=_TRAFFIC, value={"per_correct": 0.002, "errors": {"neg->pos": 0.05}}, costs={"retrain": "3mo"})
+    return reviews(
+        traffic=_TRAFFIC, value={"per_correct": 0.002, "errors": {"neg->pos": 0.05}}, costs={"retrain": "3mo"}
+    )
 
 
 def _few_labels() -> StudyEvidence:
@@ -69,7 +71,9 @@ def essence(decision: Decision) -> dict[str, Any]:
         "pareto": list(decision.pareto),
         "candidates": {item.id: {"status": item.status, "p_feasible": item.p_feasible} for item in decision.candidates},
         "constraints": {item.name: item.verdict for item in decision.constraints},
-        "relaxations": {item.constraint: {"needed": item.needed, "admits": list(item.admits)} for item in decision.relaxations},
+        "relaxations": {
+            item.constraint: {"needed": item.needed, "admits": list(item.admits)} for item in decision.relaxations
+        },
         "flips": {f"{item.premise} {item.direction}": {"at": item.flips_at, "to": item.to} for item in decision.flips},
     }
 

@@ -10,14 +10,18 @@ from tests.decision.worlds import make_spec
 
 
 def test_values_are_read_as_in_the_file() -> None:
-    found = overridden(make_spec(), {"requirements.latency.p95": "80ms", "traffic.volume": "1M/day", "costs.people": "500/h"})
+    found = overridden(
+        make_spec(), {"requirements.latency.p95": "80ms", "traffic.volume": "1M/day", "costs.people": "500/h"}
+    )
     assert found.requirements.latency.p95 == pytest.approx(0.08)
     assert found.traffic.volume == pytest.approx(1e6 / 86400)
     assert found.costs.people == 500.0
 
 
 def test_mappings_take_keys_with_arrows_and_dots() -> None:
-    found = overridden(make_spec(value={"errors": {"a->b": 1}}), {"value.errors.neg->pos": 3, "value.errors.v1.0->b": 2})
+    found = overridden(
+        make_spec(value={"errors": {"a->b": 1}}), {"value.errors.neg->pos": 3, "value.errors.v1.0->b": 2}
+    )
     assert found.value.errors == {"a->b": 1.0, "neg->pos": 3.0, "v1.0->b": 2.0}
 
 

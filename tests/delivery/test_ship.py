@@ -73,8 +73,8 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_nothing_of_this_machine_is_in_the_texts(shipped: Path, tmp_path: Path) -> None:
-    texts = [path.read_text(encoding="utf-8") for path in shipped.rglob("*") if path.suffix in {".json", ".md", ".yaml", ".txt", ""} and path.is_file()]
-    for text in texts:
+    readable = [path for path in shipped.rglob("*") if path.suffix in {".json", ".md", ".yaml", ".txt", ""} and path.is_file()]
+    for text in (path.read_text(encoding="utf-8") for path in readable):
         assert str(tmp_path.parent.parent) not in text
         assert os.uname().nodename not in text.split()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import shutil
@@ -91,10 +92,8 @@ class Calling:
         """Try to reach an address of the documentation range, then answer."""
         with socket.socket() as connection:
             connection.settimeout(0.05)
-            try:
+            with contextlib.suppress(OSError):
                 connection.connect(("192.0.2.1", 9))
-            except OSError:
-                pass
         return self.inner.predict(rows)
 
 
@@ -129,9 +128,8 @@ def test_what_counts_as_this_machine(host: str, here: bool) -> None:
 def test_connections_to_this_machine_are_not_counted(text: RiskContext) -> None:
     class Local(Calling):
         def predict(self, rows: Sequence[Any]) -> Any:
-            with socket.create_server(("127.0.0.1", 0)) as server:
-                with socket.create_connection(server.getsockname()), server.accept()[0]:
-                    return self.inner.predict(rows)
+            with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()), server.accept()[0]:
+                return self.inner.predict(rows)
 
     assert run("data_leaves", replace(text, classifier=Local(text.classifier)))[0].status == "ok"  # type: ignore[arg-type]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -48,7 +47,6 @@ def _load(*arguments: Any) -> model.Served:
 
 _REAL = model.load
 model.load = _load
-sys.path.insert(0, os.getcwd())
 
 if __name__ == "__main__":
     sys.exit(program.main(sys.argv[1:]))

@@ -112,3 +112,17 @@ def test_wrong_use_is_said(metric: str, actual: list[int], words: str) -> None:
 def test_area_without_probabilities_is_refused() -> None:
     with pytest.raises(UserError, match="needs probabilities"):
         score("roc_auc", [0, 1], [0, 1])
+
+
+def test_two_hundred_candidates_share_one_matrix_product() -> None:
+    """The columns of many candidates stack into one product whose slices are the single results."""
+    rng = np.random.default_rng(4)
+    actual = rng.integers(0, 2, 300)
+    guesses = [np.where(rng.random(300) < 0.8, actual, 1 - actual) for _ in range(20)]
+    found = [statistic("macro_f1", actual, guess) for guess in guesses]
+    weights = rng.exponential(size=(50, 300)).astype(np.float32)
+    together = weights @ np.concatenate([item.columns for item in found], axis=1)
+    width = found[0].columns.shape[1]
+    for number, (item, guess) in enumerate(zip(found, guesses, strict=True)):
+        part = item.finish(together[:, number * width : (number + 1) * width])
+        assert part == pytest.approx(score_draws("macro_f1", actual, guess, None, 1, weights), abs=1e-5)

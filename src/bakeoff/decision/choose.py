@@ -77,7 +77,9 @@ def compare(world: World, premises: Premises) -> Comparison:
     pool = _pool(world, admissible, mean, zone)
     if pool.size == 0:
         return Comparison(p_feasible, mean, zone, pool, None, pool, None)
-    lead = int(max(pool, key=lambda index: (_rounded(mean[index], zone), p_feasible[index] >= premises.confidence, -index)))
+    lead = int(
+        max(pool, key=lambda index: (_rounded(mean[index], zone), p_feasible[index] >= premises.confidence, -index))
+    )
     ties = pool[mean[lead] - mean[pool] <= zone * (1.0 + 1e-9) + _EQUAL * abs(mean[lead])]
     return Comparison(p_feasible, mean, zone, pool, lead, ties, _cheapest(world, premises, ties, p_feasible))
 
@@ -101,7 +103,19 @@ def choose(world: World, premises: Premises) -> Choice:
         others = pool[world.arms[pool] != world.arms[recommended]]
         runner = int(max(others, key=lambda index: (found.mean[index], -index))) if others.size else None
     return Choice(
-        outcome, recommended, lead, runner, pool, found.ties, p_best, found.p_feasible, regret, found.mean, found.zone, objective, costs
+        outcome,
+        recommended,
+        lead,
+        runner,
+        pool,
+        found.ties,
+        p_best,
+        found.p_feasible,
+        regret,
+        found.mean,
+        found.zone,
+        objective,
+        costs,
     )
 
 
@@ -171,7 +185,12 @@ def _cheapest(world: World, premises: Premises, ties: NDArray[np.int64], p_feasi
 
     def order(index: int) -> tuple[bool, int, bool, str]:
         candidate = world.views[index].candidate
-        return p_feasible[index] < premises.confidence, candidate.variant.simplicity, candidate.compression != "none", candidate.id
+        return (
+            p_feasible[index] < premises.confidence,
+            candidate.variant.simplicity,
+            candidate.compression != "none",
+            candidate.id,
+        )
 
     return int(min((int(index) for index in left), key=order))
 

@@ -180,7 +180,10 @@ def _rules(view: View, known: Known, spec: Spec) -> list[ConstraintVerdict]:
     """The rules as limits of zero: rows that leave, licences not accepted."""
     rule, found = known.rules[view.id], []
     if not spec.risk.data_may_leave:
-        stays, goes = Words(zh="数据不离开本地", en="No row leaves the premises"), Words(zh="数据会发给远程模型", en="Rows go to a remote model")
+        stays, goes = (
+            Words(zh="数据不离开本地", en="No row leaves the premises"),
+            Words(zh="数据会发给远程模型", en="Rows go to a remote model"),
+        )
         label = Words(zh="数据不出本地", en="rows stay on the premises")
         found.append(_rule_verdict("risk.data_may_leave", label, float(rule.leaves), goes if rule.leaves else stays))
     if rule.licences or spec.risk.licences is not None:

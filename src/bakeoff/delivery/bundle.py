@@ -35,7 +35,7 @@ Expected = tuple[NDArray[Any], NDArray[Any]]
 _MODE = 0o644
 
 
-def ship(
+def ship(  # noqa: PLR0913 - one bundle has this many ingredients
     *,
     decision: Decision,
     candidate: Candidate,

@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.out.with_suffix(".json").write_text(canonical(probed), encoding="utf-8")
         classifier.close()
     except BakeoffError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return error.exit_code
     return 0
 

@@ -122,4 +122,4 @@ bakeoff verify .        # hashes first, then every row against the trial, then t
 
 def _listed(classes: tuple[str, ...]) -> str:
     shown = ", ".join(f"`{label}`" for label in classes[:12])
-    return shown if len(classes) <= 12 else f"{shown}, … ({len(classes)})"  # noqa: PLR2004
+    return shown if len(classes) <= 12 else f"{shown}, … ({len(classes)})"

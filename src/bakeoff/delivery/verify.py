@@ -17,8 +17,8 @@ from bakeoff.delivery.probe import Probed
 from bakeoff.delivery.report import PromiseVerdict, VerifyReport
 from bakeoff.delivery.rows import ContractRows
 from bakeoff.evaluation.percentiles import required
-from bakeoff.evaluation.starting import environment
 from bakeoff.evaluation.quality import measure_quality
+from bakeoff.evaluation.starting import environment
 from bakeoff.evaluation.timing import QUANTILES
 from bakeoff.schema.base import Words
 from bakeoff.schema.contract import Promise
@@ -144,7 +144,7 @@ def _probe(opened: Opened, rows: ContractRows | None, requests: int) -> Seen:
         command = [sys.executable, "-m", "bakeoff.delivery.probe", str(opened.root.resolve()), str(out), "--requests", str(requests)]
         variables = environment(opened.contract.threads)
         try:
-            done = subprocess.run(  # noqa: S603 - our own interpreter and module
+            done = subprocess.run(
                 command, env=variables, capture_output=True, timeout=_DEADLINE, check=False, encoding="utf-8", errors="replace",
             )  # fmt: skip
         except subprocess.TimeoutExpired:

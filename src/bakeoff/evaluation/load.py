@@ -144,29 +144,44 @@ def cpu_per_row(timed: Timed, confidence: float) -> Measurement:
 def _verified(
     classifier: Classifier, rows: Sequence[Row], predicted: float, interval: tuple[float, float], plan: Protocol, confidence: float
 ) -> tuple[Measurement, OpenLoop]:
-    rate, broken = _FIRST * predicted, None
+    rate, broken, kept = _FIRST * predicted, interval[1], False
     for attempt in range(_TRIES):
         run = run_open_loop(classifier, rows, rate, plan.load_seconds, seed=attempt)
         kept = run.sustained() and _keeps(run.latency, plan.limits)
-        if kept or attempt == _TRIES - 1:
+        if kept:
             break
-        slower = _FIRST * predicted_rate(run.service, plan.limits)  # requests may take longer under load than one at a time
-        broken, rate = rate, min(_BACK_OFF * rate, _BACK_OFF * max(slower, run.achieved / 2) if slower <= 0 or not run.sustained() else slower)
+        broken, rate = min(broken, rate), _lower(run, plan.limits)
     low = min(interval[0], run.rate) if kept else 0.0
     if kept and plan.least_rate is not None and plan.least_rate <= run.rate:
         low = max(low, plan.least_rate)  # a real run at this rate or above kept the limit
-    high = max(run.rate, min(interval[1], broken) if broken is not None else interval[1])
-    few = len(run.latency) < required(QUANTILES["p95"])
-    remark = f"open loop, {len(run.latency)} requests at {run.rate:.3g}/s" + ("" if kept else ": the limit was not kept at any rate tried")
-    remark += ", too few to carry a p95" if few else ""
-    quiet = run.busyness.quiet
-    settled = quiet or (plan.least_rate is not None and low >= plan.least_rate)
-    remark += "" if quiet else f"; the machine was busy: {run.busyness.remark()}"
+    settled = run.busyness.quiet or (plan.least_rate is not None and low >= plan.least_rate)
     found = Measurement(
-        name="throughput", value=run.rate if kept else None, low=low, high=high, confidence=confidence, n=len(run.latency), unit="1/s",
-        validity=("valid" if settled else "noisy") if kept else "refused", remark=remark,
+        name="throughput", value=run.rate if kept else None, low=low, high=max(run.rate, broken), confidence=confidence,
+        n=len(run.latency), unit="1/s", validity=("valid" if settled else "noisy") if kept else "refused", remark=_remark(run, kept=kept),
     )  # fmt: skip
     return found, run
+
+
+def _lower(run: OpenLoop, limits: dict[str, float]) -> float:
+    """Return the rate to try after a run that did not keep the limits: requests may take longer under load than one at a time."""
+    caps = [_BACK_OFF * run.rate]
+    slower = predicted_rate(run.service, limits)
+    if slower > 0:
+        caps.append(_FIRST * slower)
+    if not run.sustained():
+        caps.append(_BACK_OFF * run.achieved)
+    return min(caps)
+
+
+def _remark(run: OpenLoop, *, kept: bool) -> str:
+    parts = [f"open loop, {len(run.latency)} requests at {run.rate:.3g}/s"]
+    if not kept:
+        parts.append("the limit was not kept at any rate tried")
+    if len(run.latency) < required(QUANTILES["p95"]):
+        parts.append("too few to carry a p95")
+    if not run.busyness.quiet:
+        parts.append(f"the machine was busy: {run.busyness.remark()}")
+    return "; ".join(parts)
 
 
 def _interval(service: Floats, limits: dict[str, float], confidence: float) -> tuple[float, float]:

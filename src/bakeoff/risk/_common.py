@@ -26,7 +26,7 @@ def level(likelihood: float, impact: int) -> Level:
     return "high" if expected >= _HIGH else "medium" if expected >= _MEDIUM else "low"
 
 
-def report(
+def report(  # noqa: PLR0913 - a finding has this many fields
     context: RiskContext, check: str, title: Words, status: str, *, observed: Words, mitigation: Words, residual: Words,
     likelihood: float = 0.0, impact: int = 1, measurements: Sequence[Measurement] = (), standards: tuple[str, ...] = (),
     of_data: bool = False,

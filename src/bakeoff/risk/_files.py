@@ -90,7 +90,7 @@ def is_pickle(head: bytes) -> bool:
 
 def _runs_code(head: bytes) -> bool:
     """Return whether bytes begin a pickle of any protocol: a protocol mark, or opcodes that import and then call."""
-    marked = len(head) > 1 and head[0] == 0x80 and head[1] <= 5  # noqa: PLR2004 - PROTO and the highest protocol there is
+    marked = len(head) > 1 and head[0] == 0x80 and head[1] <= 5
     count, imports = 0, False
     try:
         for opcode, _, _ in pickletools.genops(io.BytesIO(head)):
@@ -146,8 +146,8 @@ def _decompressed(head: bytes) -> bytes | None:
     """Return the beginning of what a compressed file holds; None when it is not compressed."""
     openers: tuple[tuple[bytes, Callable[[], io.BufferedIOBase]], ...] = (
         (b"\x1f\x8b", lambda: gzip.GzipFile(fileobj=io.BytesIO(head))),
-        (b"BZh", lambda: bz2.BZ2File(io.BytesIO(head))),
-        (b"\xfd7zXZ", lambda: lzma.LZMAFile(io.BytesIO(head))),
+        (b"BZh", lambda: bz2.BZ2File(io.BytesIO(head))),  # noqa: SIM115 - opened below
+        (b"\xfd7zXZ", lambda: lzma.LZMAFile(io.BytesIO(head))),  # noqa: SIM115 - opened below
         (b"\x5d\x00\x00", lambda: lzma.LZMAFile(io.BytesIO(head))),
     )
     for magic, opened in openers:
@@ -157,7 +157,7 @@ def _decompressed(head: bytes) -> bytes | None:
                     return stream.read(512)
             except (OSError, EOFError, lzma.LZMAError):
                 return b""
-    if len(head) > 2 and head[0] == 0x78 and head[1] in {0x01, 0x5E, 0x9C, 0xDA}:  # noqa: PLR2004 - zlib's header
+    if len(head) > 2 and head[0] == 0x78 and head[1] in {0x01, 0x5E, 0x9C, 0xDA}:
         try:
             return zlib.decompressobj().decompress(head, 512)
         except zlib.error:

@@ -48,11 +48,11 @@ def facts(path: Path) -> OnnxFacts:
     domains: set[str] = set()
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for kind, number, start, end in _walk(data, 0, len(data), "model", 0):
-            if kind == "tensor" and number == 13:  # noqa: PLR2004 - TensorProto.external_data
+            if kind == "tensor" and number == 13:
                 key, value = _pair(data, start, end)
                 if key == "location":
                     locations.add(value)
-            elif kind == "node" and number == 7:  # noqa: PLR2004 - NodeProto.domain
+            elif kind == "node" and number == 7:
                 domains.add(_text(data, start, end))
     return OnnxFacts(tuple(sorted(locations)), tuple(sorted(domains)))
 
@@ -94,11 +94,11 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, i
 
 def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
     value = shift = 0
-    while at < end and shift < 64:  # noqa: PLR2004 - a varint has at most 64 bits
+    while at < end and shift < 64:
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004 - the continuation bit
+        if byte < 0x80:
             return value, at
         shift += 7
     message = "not a protobuf message"

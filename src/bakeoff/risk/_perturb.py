@@ -80,14 +80,14 @@ def _text(name: str, label: Words, change: Callable[[str, Random], str], columns
 
 def typos(text: str, random: Random) -> str:
     """Swap, drop or double about one character in twenty, one at least."""
-    if len(text) < 2:  # noqa: PLR2004 - nothing to swap
+    if len(text) < 2:
         return text
     signs = list(text)
     for _ in range(max(1, round(len(text) * _TYPO_RATE))):
         at, action = int(random.integers(len(signs) - 1)), int(random.integers(3))
         if action == 0:
             signs[at], signs[at + 1] = signs[at + 1], signs[at]
-        elif action == 1 and len(signs) > 2:  # noqa: PLR2004 - leave something
+        elif action == 1 and len(signs) > 2:
             del signs[at]
         else:
             signs.insert(at, signs[at])
@@ -114,7 +114,7 @@ def width(text: str, random: Random) -> str:
 def spaces(text: str, random: Random) -> str:
     """Put white space where none was: line breaks, runs, ideographic spaces between about one character in ten."""
     blanks = (" ", "  ", "\n", "\t", "\u3000")
-    return "".join(sign + (blanks[int(random.integers(len(blanks)))] if random.random() < 0.1 else "") for sign in text)  # noqa: PLR2004
+    return "".join(sign + (blanks[int(random.integers(len(blanks)))] if random.random() < 0.1 else "") for sign in text)
 
 
 def case(text: str, random: Random) -> str:

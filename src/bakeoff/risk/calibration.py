@@ -53,7 +53,8 @@ def expected_error(confidence: Floats, right: Floats, weights: Floats | None = N
     edges = np.linspace(0, len(order), min(bins, len(order)) + 1).astype(int)
     gap = confidence[order] - np.take(right, order, axis=-1)
     weighted = gap / len(order) if weights is None else gap * weights[:, order]
-    return np.abs(np.add.reduceat(weighted, edges[:-1], axis=-1)).sum(axis=-1)
+    found: Floats | float = np.abs(np.add.reduceat(weighted, edges[:-1], axis=-1)).sum(axis=-1)
+    return found
 
 
 def by_chance(confidence: Floats, random: np.random.Generator, draws: int = _DRAWS) -> Floats:
@@ -90,8 +91,9 @@ def _report(context: RiskContext) -> Finding:
         observed=Words(
             zh=f"{n} 行上的期望校准误差为 {common.percent(value)}（区间 {common.percent(error.low)} – {common.percent(error.high)}），"
             f"完美校准时偶然也可达 {common.percent(chance)}；总体{lean.zh} {common.percent(abs(float(gap.mean())))}。",
-            en=f"Expected calibration error on {n} rows: {common.percent(value)} (interval {common.percent(error.low)} – {common.percent(error.high)}); "
-            f"a perfect model shows up to {common.percent(chance)} by chance. On the whole {lean.en} by {common.percent(abs(float(gap.mean())))}.",
+            en=f"Expected calibration error on {n} rows: {common.percent(value)} (interval {common.percent(error.low)} – "
+            f"{common.percent(error.high)}); a perfect model shows up to {common.percent(chance)} by chance. "
+            f"On the whole {lean.en} by {common.percent(abs(float(gap.mean())))}.",
         ),
         mitigation=_MITIGATION,
         residual=Words(
@@ -116,6 +118,7 @@ def _curve(confidence: Floats, right: Floats) -> list[Measurement]:
 
 _MITIGATION = Words(
     zh="用校准集重新拟合温度；阈值与成本决策只使用校准后的概率；上线后用带标签的样本定期复核。",
-    en="Fit the temperature again on calibration rows; base thresholds and costs on calibrated probabilities only; check with labelled samples in production.",
+    en="Fit the temperature again on calibration rows; base thresholds and costs on calibrated probabilities only; check with "
+    "labelled samples in production.",
 )
 PLUGIN = Calibration()

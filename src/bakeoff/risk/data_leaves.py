@@ -6,7 +6,7 @@ import ipaddress
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from bakeoff.risk import _common as common
@@ -30,7 +30,7 @@ class _Listener:
     def __init__(self) -> None:
         self.listening, self.hosts, self.installed = False, set[str](), False
 
-    def __enter__(self) -> _Listener:
+    def __enter__(self) -> Self:
         if not self.installed:
             sys.addaudithook(self._heard)
             self.installed = True
@@ -109,7 +109,8 @@ def _remote(context: RiskContext, host: str) -> Finding:
         impact=5 if not allowed else 4 if personal else 2, measurements=(found,), standards=_STANDARDS,
         mitigation=Words(
             zh="发送前脱敏；签订数据处理协议，约定不留存、不用于训练；跨境时先做个人信息保护影响评估；或改用本地模型。",
-            en="Mask before sending; agree with the provider that nothing is kept or trained on; assess the impact before data cross a border; or use a local model.",
+            en="Mask before sending; agree with the provider that nothing is kept or trained on; assess the impact before data cross a "
+            "border; or use a local model.",
         ),
         residual=Words(
             zh="对方的留存与二次使用无法由本框架验证，只能依靠合同与审计。",

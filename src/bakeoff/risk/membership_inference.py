@@ -97,7 +97,8 @@ def _report(context: RiskContext, members: Floats, others: Floats) -> Finding:
         Measurement(name="membership_advantage", value=advantage, n=len(members) + len(others), unit="share"),
         Measurement(name="membership_tpr_at_5_fpr", value=hits, n=len(members) + len(others), unit="share"),
     )
-    holds = Words(zh="且数据含个人信息" if personal else "数据中未见未脱敏的个人信息", en="personal data is in the rows" if personal else "no unmasked personal data was seen in the rows")
+    found = Words(zh="且数据含个人信息", en="personal data is in the rows")
+    holds = found if personal else Words(zh="数据中未见未脱敏的个人信息", en="no unmasked personal data was seen in the rows")
     return common.report(
         context, _NAME, _TITLE, status, likelihood=likelihood, impact=impact, measurements=numbers, standards=_STANDARDS,
         observed=Words(
@@ -109,13 +110,15 @@ def _report(context: RiskContext, members: Floats, others: Floats) -> Finding:
         mitigation=_MITIGATION,
         residual=Words(
             zh="这是简单攻击给出的下界；使用影子模型的攻击可能更强。若数据有时间或分组结构，差异也可能来自分布而非记忆。",
-            en="This simple attack is a lower bound; shadow-model attacks may do better. With groups or time in the split, some of the difference may be shift and not memory.",
+            en="This simple attack is a lower bound; shadow-model attacks may do better. With groups or time in the split, some of the "
+            "difference may be shift and not memory.",
         ),
     )  # fmt: skip
 
 
 _MITIGATION = Words(
     zh="对外只返回标签或取整后的概率；加强正则化、早停；训练前脱敏；必要时采用差分隐私训练。",
-    en="Return labels or rounded probabilities only; regularise and stop early; mask before training; train with differential privacy where it matters.",
+    en="Return labels or rounded probabilities only; regularise and stop early; mask before training; train with differential "
+    "privacy where it matters.",
 )
 PLUGIN = MembershipInference()

@@ -78,7 +78,7 @@ def _inside(context: RiskContext) -> Finding:
         if path.is_file() and path.suffix in _SUFFIXES and path.stat().st_size <= _LARGEST:
             files += 1
             for text in _strings(path):
-                for match in personal.find(text) if len(text) > 5 else ():  # noqa: PLR2004 - nothing personal is shorter
+                for match in personal.find(text) if len(text) > 5 else ():
                     kinds[match.kind] = kinds.get(match.kind, 0) + (match.kind in personal.CERTAIN)
                 verbatim.update(known.intersection({text}, text.splitlines()))
     certain = {kind: count for kind, count in sorted(kinds.items()) if count}
@@ -147,7 +147,8 @@ def _strings(path: Path) -> Iterator[str]:
 
 _MASK = Words(
     zh="设置 risk.personal_data: mask 在训练前脱敏；只保留任务必需的列；限定保存期限与访问权限；敏感信息须有单独同意。",
-    en="Set risk.personal_data: mask to take it out before training; keep only columns the task needs; limit retention and access; sensitive kinds need separate consent.",
+    en="Set risk.personal_data: mask to take it out before training; keep only columns the task needs; limit retention and access; "
+    "sensitive kinds need separate consent.",
 )
 _KEEP_LOOKING = Words(zh="新数据入库前做同样的检查。", en="Check new data the same way before they are used.")
 _MISSED = Words(

@@ -102,6 +102,7 @@ def _report(context: RiskContext, drops: Sequence[Drop], n: int) -> Finding:
 
 _MITIGATION = Words(
     zh="入口做归一化（NFKC、去零宽字符、折叠空白、繁简转换）与取值范围校验；训练时加入同类扰动；监控异常输入的比例。",
-    en="Normalise at the door (NFKC, zero-width characters out, white space folded, script converted) and check ranges; train with such noise; watch the share of odd input.",
+    en="Normalise at the door (NFKC, zero-width characters out, white space folded, script converted) and check ranges; train with "
+    "such noise; watch the share of odd input.",
 )
 PLUGIN = Robustness()

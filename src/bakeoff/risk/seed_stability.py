@@ -30,7 +30,7 @@ class SeedStability:
         if not context.candidate.variant.trains and not context.candidate.members:
             why = Words(zh="该方案不训练，没有训练种子。", en="Nothing is trained, so there is no seed.")
             return (common.not_applicable(context, _NAME, _TITLE, why, _STANDARDS),)
-        if len(scores) < 2:  # noqa: PLR2004 - one score has no spread
+        if len(scores) < 2:
             why = Words(zh=f"只有 {len(scores)} 个种子的得分，无法谈离散程度。", en=f"Scores of {len(scores)} seed(s) show no spread.")
             more = Words(zh="用 --preset rigorous 以更多种子重跑。", en="Run again with --preset rigorous: it trains with more seeds.")
             return (common.not_measured(context, _NAME, _TITLE, why, more, _STANDARDS),)
@@ -56,7 +56,8 @@ def _report(context: RiskContext, scores: np.ndarray) -> Finding:
     span = f"{scores.min():.4f} – {scores.max():.4f}"
     observed = Words(
         zh=f"{n} 个种子的得分{'完全相同' if fixed else f'在 {span} 之间'}，标准差 {value:.4f}（{confidence:.0%} 区间 {low:.4f} – {high:.4f}）。",
-        en=f"{n} seeds score {'exactly the same' if fixed else span}; standard deviation {value:.4f} ({confidence:.0%} interval {low:.4f} – {high:.4f}).",
+        en=f"{n} seeds score {'exactly the same' if fixed else span}; "
+        f"standard deviation {value:.4f} ({confidence:.0%} interval {low:.4f} – {high:.4f}).",
     )
     numbers = (
         Measurement(name="seed_sd", value=value, low=min(low, value), high=max(high, value), n=n, unit="share", confidence=confidence),

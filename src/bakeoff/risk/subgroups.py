@@ -109,13 +109,13 @@ def slices(context: RiskContext) -> list[tuple[Words, Mask]]:
     for name, values in (context.groups or {}).items():
         found += _by_value(name, np.asarray([str(value) for value in values]))
     for column in context.artifact.inputs:
-        values = [row.get(column.name) for row in rows]
+        cells = [row.get(column.name) for row in rows]
         if column.kind == "category":
-            found += _by_value(column.name, np.asarray([str(value) for value in values]))
+            found += _by_value(column.name, np.asarray([str(cell) for cell in cells]))
         if column.kind == "text":
-            found += _by_length(column.name, [value if isinstance(value, str) else "" for value in values])
-            found += _by_language(column.name, [value if isinstance(value, str) else "" for value in values])
-        missing = np.asarray([value is None for value in values])
+            texts = [cell if isinstance(cell, str) else "" for cell in cells]
+            found += _by_length(column.name, texts) + _by_language(column.name, texts)
+        missing = np.asarray([cell is None for cell in cells])
         found.append((Words(zh=f"{column.name} 缺失", en=f"{column.name} missing"), missing))
     return found
 
@@ -145,7 +145,7 @@ def _shown(value: str, place: int) -> str:
     """Return a value short enough for a sentence; one that looks personal is only numbered."""
     if personal.find(value):
         return f"#{place}"
-    return value if len(value) <= 30 else f"{value[:30]}…"  # noqa: PLR2004
+    return value if len(value) <= 30 else f"{value[:30]}…"
 
 
 def _report(context: RiskContext, gaps: Sequence[Gap], confidence: float) -> Finding:
@@ -172,8 +172,9 @@ def _report(context: RiskContext, gaps: Sequence[Gap], confidence: float) -> Fin
         observed=Words(
             zh=f"比较了 {len(gaps)} 个子群。差距最大的是“{found.name.zh}”（{found.rows} 行）：准确率比其余低 {common.percent(-found.value)}"
             f"（区间 {common.percent(-found.high)} – {common.percent(-found.low)}），多重比较校正后 p = {p:.2g}，{verdict.zh}。",
-            en=f'{len(gaps)} subgroups compared. Largest gap: "{found.name.en}" ({found.rows} rows), accuracy {common.percent(-found.value)} below the rest '
-            f"(interval {common.percent(-found.high)} – {common.percent(-found.low)}); p = {p:.2g} after correction for many comparisons: {verdict.en}.",
+            en=f'{len(gaps)} subgroups compared. Largest gap: "{found.name.en}" ({found.rows} rows), accuracy '
+            f"{common.percent(-found.value)} below the rest (interval {common.percent(-found.high)} – {common.percent(-found.low)}); "
+            f"p = {p:.2g} after correction for many comparisons: {verdict.en}.",
         ),
         mitigation=_MITIGATION,
         residual=Words(

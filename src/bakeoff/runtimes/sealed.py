@@ -157,7 +157,7 @@ def check(root: Path, manifest: Manifest) -> None:
     """
     found = problems(root, manifest.files)
     if found:
-        listed = "; ".join(found[:8]) + (f"; … ({len(found)} in all)" if len(found) > 8 else "")  # noqa: PLR2004
+        listed = "; ".join(found[:8]) + (f"; … ({len(found)} in all)" if len(found) > 8 else "")
         what = f"the bundle is not as it was shipped: {listed}"
         raise BundleError(what, where=str(root), try_="ship it again from the study, or copy it again")
 

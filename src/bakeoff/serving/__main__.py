@@ -27,6 +27,12 @@ def parser() -> argparse.ArgumentParser:
     return parse
 
 
+def _announce(url: str) -> None:
+    """Write the address to standard output, the only thing that goes there: whoever started the server may read it."""
+    sys.stdout.write(f"{url}\n")
+    sys.stdout.flush()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server; return the exit code (0 stopped by a signal, 2 the user's mistake)."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
@@ -35,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         serve(
             given.bundle, host=given.host, port=given.port, threads=given.threads, limits=limits,
-            announce=lambda url: print(url, flush=True),
+            announce=_announce,
         )  # fmt: skip
     except BakeoffError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return error.exit_code
     return 0
 

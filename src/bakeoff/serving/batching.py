@@ -177,7 +177,7 @@ class Batcher:
     def _compute(self, rows: list[Row], bad: set[int]) -> Answer:
         try:
             return self._checked(rows)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a model may raise anything; the rows to blame are found below
             if len(rows) == 1:
                 self._blame(error)
                 bad.add(0)

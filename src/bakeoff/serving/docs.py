@@ -12,19 +12,25 @@ from bakeoff.schema.contract import Manifest
 
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--soft:#8881;--accent:#2563eb}
-body{font:16px/1.6 system-ui,-apple-system,"Segoe UI","PingFang SC","Microsoft YaHei",sans-serif;max-width:58rem;margin:2rem auto;padding:0 1rem}
+body{font:16px/1.6 system-ui,-apple-system,"Segoe UI","PingFang SC","Microsoft YaHei",sans-serif;
+max-width:58rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin-top:2rem}small,.soft{opacity:.7}
-table{border-collapse:collapse;width:100%;display:block;overflow-x:auto}td,th{border-bottom:1px solid var(--line);padding:.35rem .6rem;text-align:left}
+table{border-collapse:collapse;width:100%;display:block;overflow-x:auto}
+td,th{border-bottom:1px solid var(--line);padding:.35rem .6rem;text-align:left}
 pre{background:var(--soft);padding:.8rem;border-radius:6px;overflow-x:auto}code{font-size:.9em}
-label{display:block;margin:.6rem 0 .2rem}input,textarea{font:inherit;width:100%;box-sizing:border-box;padding:.4rem;border:1px solid var(--line);border-radius:6px}
-button{font:inherit;margin-top:.8rem;padding:.45rem 1.2rem;border:0;border-radius:6px;background:var(--accent);color:#fff;cursor:pointer}
+label{display:block;margin:.6rem 0 .2rem}
+input,textarea{font:inherit;width:100%;box-sizing:border-box;padding:.4rem;border:1px solid var(--line);border-radius:6px}
+button{font:inherit;margin-top:.8rem;
+padding:.45rem 1.2rem;border:0;border-radius:6px;background:var(--accent);color:#fff;cursor:pointer}
 """
 _SCRIPT = """
 const form=document.getElementById('try'),out=document.getElementById('out');
 form.addEventListener('submit',async event=>{event.preventDefault();const row={};
-for(const field of form.querySelectorAll('[name]')){if(field.value!=='')row[field.name]=field.dataset.kind==='number'?Number(field.value):field.value;}
+for(const field of form.querySelectorAll('[name]')){if(field.value!=='')
+row[field.name]=field.dataset.kind==='number'?Number(field.value):field.value;}
 out.textContent='…';const started=performance.now();
-try{const answer=await fetch('v1/predict',{method:'POST',headers:{'content-type':'application/json'},body:JSON.stringify({row})});
+try{const answer=await fetch('v1/predict',{method:'POST',
+headers:{'content-type':'application/json'},body:JSON.stringify({row})});
 out.textContent=answer.status+' · '+(performance.now()-started).toFixed(1)+' ms\\n'+JSON.stringify(await answer.json(),null,2);}
 catch(error){out.textContent=String(error);}});
 """
@@ -90,7 +96,7 @@ def _fields(manifest: Manifest) -> str:
     fields = []
     for column in manifest.inputs:
         attributes = f'name="{escape(column.name)}" data-kind="{column.kind}" id="in-{escape(column.name)}"'
-        box = f"<textarea {attributes} rows=3></textarea>" if column.kind == "text" else f'<input {attributes}>'
+        box = f"<textarea {attributes} rows=3></textarea>" if column.kind == "text" else f"<input {attributes}>"
         if column.kind == "number":
             box = f'<input type="number" step="any" {attributes}>'
         fields.append(f'<label for="in-{escape(column.name)}">{escape(column.name)}</label>{box}')

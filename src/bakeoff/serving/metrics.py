@@ -62,7 +62,12 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families (the contract of a Prometheus collector)."""
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+        from prometheus_client.core import (
+            CounterMetricFamily,
+            GaugeMetricFamily,
+            HistogramMetricFamily,
+            InfoMetricFamily,
+        )
 
         yield InfoMetricFamily("bakeoff_model", "What is served.", value=self._info)
         requests = CounterMetricFamily("bakeoff_requests", "Requests answered.", labels=["route", "status"])

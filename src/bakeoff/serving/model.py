@@ -81,10 +81,10 @@ def load(opened: Opened, threads: int | None = None, loader: Loader | None = Non
         UserError: something the runtime needs is not installed.
 
     """
-    if loader is None:
-        from bakeoff.runtimes.loading import load_predictor as loader
+    from bakeoff.runtimes.loading import load_predictor
+
     try:
-        predictor = loader(
+        predictor = (loader or load_predictor)(
             opened.artifact, opened.directory, opened.manifest.runtime, threads or opened.contract.threads
         )
         classifier = Classifier(predictor, opened.artifact)

@@ -7,7 +7,7 @@ Source: https://github.com/kserve/open-inference-protocol (REST).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ def metadata(name: str, version: str, platform: str, inputs: Sequence[InputColum
     }
 
 
-def read(document: dict[str, Any], reader: Reader, kinds: dict[str, str]) -> tuple[list[Row], str | None, frozenset[str]]:
+def read(document: dict[str, Any], reader: Reader, kinds: Mapping[str, str]) -> tuple[list[Row], str | None, frozenset[str]]:
     """Return rows, the request's id and the outputs it wants.
 
     Raises:
@@ -90,7 +90,7 @@ def write(
     return answer if identifier is None else {**answer, "id": identifier}
 
 
-def _tensor(tensor: object, where: str, kinds: dict[str, str]) -> tuple[str, list[Any]]:
+def _tensor(tensor: object, where: str, kinds: Mapping[str, str]) -> tuple[str, list[Any]]:
     if not isinstance(tensor, dict):
         what = "must be a tensor object"
         raise Problem(400, what, where=where, got=kind(tensor))
@@ -107,11 +107,12 @@ def _tensor(tensor: object, where: str, kinds: dict[str, str]) -> tuple[str, lis
 
 
 def _shape(shape: object, where: str) -> int:
-    good = isinstance(shape, list) and all(isinstance(size, int) and not isinstance(size, bool) for size in shape)
-    if not good or len(shape) not in {1, 2} or min(shape) < 1 or (len(shape) == 2 and shape[1] != 1):  # type: ignore[arg-type]  # noqa: PLR2004
+    sizes = shape if isinstance(shape, list) else []
+    whole = all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes)
+    if not whole or len(sizes) not in {1, 2} or sizes[1:] not in ([], [1]):
         what = "the shape of a column must be [n] or [n, 1] with n at least 1"
         raise Problem(400, what, where=f"{where}.shape")
-    return int(shape[0])  # type: ignore[index]
+    return int(sizes[0])
 
 
 def _flat(data: object, count: int, where: str) -> list[Any]:
@@ -134,7 +135,7 @@ def _only(document: dict[str, Any], fields: frozenset[str], where: str) -> None:
 
 
 def _identifier(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and len(value) <= 256):  # noqa: PLR2004
+    if value is None or (isinstance(value, str) and len(value) <= 256):
         return value
     what = "must be a string of at most 256 characters"
     raise Problem(400, what, where="id", got=kind(value))

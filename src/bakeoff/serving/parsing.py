@@ -143,4 +143,4 @@ class Reader:
 
 def _short(name: str) -> str:
     """Repeat a field name the client sent, shortened; names are structure, not content, but may be abused as such."""
-    return name if len(name) <= 40 else f"{name[:40]}…"  # noqa: PLR2004
+    return name if len(name) <= 40 else f"{name[:40]}…"

@@ -10,7 +10,7 @@ import orjson
 Header = tuple[bytes, bytes]
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - an answer to a client, not a fault of the program
     """A request that is answered with an error; never carries the content of a row.
 
     Args:

@@ -6,11 +6,9 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from time import monotonic
-from types import FrameType
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from bakeoff.schema.errors import UnavailableError, UserError
 from bakeoff.serving.limits import Limits
@@ -63,14 +61,16 @@ def serve(
 
 def run(app: App, host: str, port: int, announce: Callable[[str], None] | None = None) -> None:
     """Run an application on a socket of its own until a signal ends it."""
+    from bakeoff.serving.draining import Server
+
     socket = _listen(host, port)
     url = _url(host, socket.getsockname()[1])
-    server = _server(app)
+    server = Server(app)
     logger.info("serving %s on %s", app.served.opened.manifest.candidate, url)
 
     async def main() -> None:
         task = asyncio.ensure_future(server.serve(sockets=[socket]))
-        while not server.started and not task.done():
+        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has a flag, not an event
             await asyncio.sleep(0.005)
         if announce and server.started:
             announce(url)
@@ -82,8 +82,6 @@ def run(app: App, host: str, port: int, announce: Callable[[str], None] | None =
 
 
 def _require() -> None:
-    from importlib.util import find_spec
-
     lacking = [name for name in ("uvicorn", "orjson", "prometheus_client") if find_spec(name) is None]
     if lacking:
         what = "the server needs packages that are not installed"
@@ -108,50 +106,3 @@ def _listen(host: str, port: int) -> Any:  # noqa: ANN401 - a socket; the module
 
 def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _server(app: App) -> Any:  # noqa: ANN401 - a uvicorn server; the module is imported late
-    import uvicorn
-
-    limits = app.limits
-
-    class Server(uvicorn.Server):
-        """Uvicorn's, with readiness withdrawn before the socket closes, and clients that never finish their headers cut."""
-
-        waiting: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
-
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            """Stop being ready at once, stop listening after ``drain_seconds``; a second signal does not wait."""
-            if app.ready and limits.drain_seconds > 0:
-                app.ready_until = monotonic() + limits.drain_seconds
-                app.withdraw()
-            else:
-                app.withdraw()
-                self.force_exit = self.should_exit
-                self.should_exit = True
-
-        async def on_tick(self, counter: int) -> bool:
-            """Look after deadlines ten times a second."""
-            app.batcher.expire(asyncio.get_running_loop().time())
-            if counter % 10 == 0:
-                self._cut_idle()
-            if app.ready_until is not None and monotonic() >= app.ready_until:
-                self.should_exit = True
-            return await super().on_tick(counter)
-
-        def _cut_idle(self) -> None:
-            now = monotonic()
-            for connection in list(self.server_state.connections):
-                cycle = getattr(connection, "cycle", None)
-                silent = (cycle is None or cycle.response_complete) and connection.timeout_keep_alive_task is None
-                if not silent:
-                    self.waiting.pop(connection, None)
-                elif now - self.waiting.setdefault(connection, now) > limits.header_seconds:
-                    connection.transport.close()
-
-    config = uvicorn.Config(
-        app, lifespan="on", log_config=None, access_log=False, server_header=False, date_header=False, ws="none",
-        proxy_headers=False, timeout_keep_alive=75, limit_concurrency=limits.connections,
-        timeout_graceful_shutdown=int(limits.stop_seconds),
-    )  # fmt: skip
-    return Server(config)
