@@ -17,7 +17,7 @@ import numpy as np
 
 from bakeoff.data.examples import Row
 from bakeoff.data.transforms.rule import Classifier
-from bakeoff.delivery.rows import read_rows
+from bakeoff.delivery.rows import FILE, read
 from bakeoff.runtimes.loading import load_classifier
 from bakeoff.store.archive import Archive
 from benchmarks import finish
@@ -38,7 +38,7 @@ def main() -> int:
         bakeoff("ship", study, "-o", bundle)
         _, found = bakeoff("verify", bundle)
         figures = compare(study, bundle)
-    same = found["rows_same"] == found["rows"]
+    same = found["same_labels"] == found["rows"]
     print(f"labels: {found['rows_same']} of {found['rows']} rows the same as in the trial")
     print(
         f"p95: trial's artefact {1000 * figures['trial']:.2f} ms, bundle {1000 * figures['bundle']:.2f} ms, ratio {figures['ratio']:.3f}"
@@ -46,7 +46,7 @@ def main() -> int:
     finish(
         "delivered",
         rows=found["rows"],
-        rows_same=found["rows_same"],
+        rows_same=found["same_labels"],
         p95=figures,
         met=same and abs(figures["ratio"] - 1) <= BAR,
     )
@@ -60,7 +60,7 @@ def compare(study: Path, bundle: Path) -> dict[str, float]:
     key = next(step.inputs[-1] for step in reversed(steps) if step.kind == "time" and step.purpose == "final")
     places = {"trial": study / "artifacts" / key, "bundle": bundle / "model"}
     classifiers = {name: load_classifier(place, manifest["runtime"], 1) for name, place in places.items()}
-    rows = [row.row for row in read_rows(bundle)][:200]
+    rows = read(bundle / FILE, manifest["classes"]).rows[:200]
     spent: dict[str, list[float]] = {name: [] for name in places}
     for number in range(4):
         for name in sorted(places, reverse=bool(number % 2)):

@@ -31,7 +31,10 @@ _WORDS = [*"abcdefghijklmnop"]
 def spec_and_data(directory: Path, rows: int) -> Spec:
     """Write a data file of ``rows`` different rows and return a specification for it."""
     rng = random.Random(0)
-    lines = ["text,label", *(f"{' '.join(rng.choices(_WORDS, k=12))} {n},{rng.choice(['pos', 'neg'])}" for n in range(rows))]
+    lines = [
+        "text,label",
+        *(f"{' '.join(rng.choices(_WORDS, k=12))} {n},{rng.choice(['pos', 'neg'])}" for n in range(rows)),
+    ]
     (directory / "data.csv").write_text("\n".join(lines), encoding="utf-8")
     return Spec.model_validate(
         {
@@ -46,7 +49,9 @@ def seconds_per_trial(directory: Path, purpose: str, trials: int, rows: int) -> 
     spec = spec_and_data(directory, rows)
     frozen = prepare(spec, directory)
     family = registry.plugin("models", "baseline")
-    null = Candidate(family="baseline", variant=family.variants(spec, frozen.profile)[0], runtime="native", label=family.traits.label)
+    null = Candidate(
+        family="baseline", variant=family.variants(spec, frozen.profile)[0], runtime="native", label=family.traits.label
+    )
     probe = purpose == "probe"
     asked = [
         Trial(
@@ -76,12 +81,17 @@ def main() -> int:
     arguments.add_argument("--rows", type=int, default=11_000, help="rows of the data file, as many as the demo's")
     chosen = arguments.parse_args()
     figures = {}
-    for purpose, what in (("probe", "build, load, time 90 requests"), ("rung", "build, load, predict a fifth of the rows")):
+    for purpose, what in (
+        ("probe", "build, load, time 90 requests"),
+        ("rung", "build, load, predict a fifth of the rows"),
+    ):
         with tempfile.TemporaryDirectory(prefix="bakeoff-harness-") as temporary:
             first, *rest = seconds_per_trial(Path(temporary), purpose, chosen.trials, chosen.rows)
         figures[purpose] = {**spread(rest, 3), "first": round(first, 3)}
         seen = figures[purpose]
-        print(f"{purpose:6} median {seen['median']:.3f} s  ({seen['min']:.3f} to {seen['max']:.3f}; the first {first:.3f})  {what}")
+        print(
+            f"{purpose:6} median {seen['median']:.3f} s  ({seen['min']:.3f} to {seen['max']:.3f}; the first {first:.3f})  {what}"
+        )
     worst = max(figure["median"] for figure in figures.values())
     print(f"bar    {BAR:.3f} s  {'met' if worst <= BAR else 'MISSED'}")
     finish(

@@ -56,7 +56,10 @@ class Tally:
 def result(number: int) -> tuple[StepResult, dict[str, NDArray[np.generic]]]:
     """A row whose content follows from its number, so that an altered one is noticed."""
     rng = np.random.default_rng(number)
-    arrays = {"probabilities": rng.random((int(rng.integers(1, 400)), 2)).astype(np.float32), "number": np.array([number])}
+    arrays = {
+        "probabilities": rng.random((int(rng.integers(1, 400)), 2)).astype(np.float32),
+        "number": np.array([number]),
+    }
     row = StepResult(
         key=f"{number:032x}", kind="predict", name="predict", candidate=f"fake.v{number}.none.native", purpose="rung",
         fidelity=Fidelity(seed=number), data="d" * 32,
@@ -82,7 +85,9 @@ def check(directory: Path, acknowledged: set[int], tally: Tally, *, may_miss: fr
                 found = ledger.get(expected.key)
                 if found is None:
                     tally.lost += number not in may_miss
-                elif found.result != expected or any((found.arrays[name] != array).any() for name, array in arrays.items()):
+                elif found.result != expected or any(
+                    (found.arrays[name] != array).any() for name, array in arrays.items()
+                ):
                     tally.wrong += 1
             tally.zombies += len(ledger.running())
     except BakeoffError as error:
@@ -219,7 +224,11 @@ def _small_disk(directory: Path) -> Iterator[tuple[Path, str]]:
     """A file system of 2 MB, or the same through a limit on the size of any file."""
     place = directory / "small"
     place.mkdir()
-    mounted = hasattr(os, "geteuid") and os.geteuid() == 0 and _run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place))
+    mounted = (
+        hasattr(os, "geteuid")
+        and os.geteuid() == 0
+        and _run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place))
+    )
     if not mounted:
         import resource
 

@@ -27,7 +27,7 @@ PAGES: dict[str, Callable[[Tongue], str]] = {
     "price-book": price_book_page, "exit-codes": exit_codes_page, "events": events_page, "ledger": ledger_page,
     "bundle": bundle_page, "http": http_page, "api": api_page,
 }  # fmt: skip
-_SHOWN = re.compile(r"(<!-- file: (?P<path>\S+) -->\n```(?P<kind>\w*)\n).*?(\n```\n)", re.DOTALL)
+_SHOWN = re.compile(r"(?P<head><!-- file: (?P<path>\S+) -->\n```\w*\n)(?:.*?\n)?```\n", re.DOTALL)
 
 
 def render() -> tuple[dict[Path, str], list[str], set[str]]:
@@ -60,7 +60,7 @@ def with_files(text: str) -> str:
     """Return a page with the files it shows as they are now."""
 
     def fresh(found: re.Match[str]) -> str:
-        return found[1] + (ROOT / found["path"]).read_text(encoding="utf-8").rstrip("\n") + found[4]
+        return f"{found['head']}{(ROOT / found['path']).read_text(encoding='utf-8').strip(chr(10))}\n```\n"
 
     return _SHOWN.sub(fresh, text)
 

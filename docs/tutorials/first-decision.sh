@@ -28,7 +28,8 @@ sed -i \
     -e 's|^preset: standard|preset: quick   |' news.yaml
 keep validate bakeoff validate news.yaml
 keep plan bakeoff plan news.yaml
-keep run bakeoff run news.yaml --out news.study --lang en
+bakeoff run news.yaml --out news.study --lang en >"$out/run.txt" 2>progress.txt
+{ head -n 9 progress.txt && echo '…' && tail -n 3 progress.txt; } >"$out/progress.txt"
 keep run-again bakeoff run news.yaml --out news.study --lang zh
 keep report bakeoff report news.study --lang en --format md
 keep what-if bakeoff decide news.study --lang en --set requirements.latency.p95=0.2ms
@@ -46,6 +47,6 @@ keep predict curl -s -H 'Content-Type: application/json' \
     -d '{"row": {"text": "The striker scored twice in the final."}}' http://127.0.0.1:8080/v1/predict
 keep ready curl -s http://127.0.0.1:8080/readyz
 keep wrong curl -s -H 'Content-Type: application/json' -d '{"row": {"body": "no such column"}}' http://127.0.0.1:8080/v1/predict
-for file in "$out"/*.txt; do # prices of printing: a newline at the end, no control characters
-    sed -i -e 's/\r//g' -e 's/\x1b\[[0-9;]*[A-Za-z]//g' -e 's/ *$//' -e '$a\' "$file"
+for file in "$out"/*.txt; do # what differs between terminals and homes
+    sed -i -e "s|$HOME|~|g" -e 's/\r//g' -e 's/\x1b\[[0-9;]*[A-Za-z]//g' -e 's/ *$//' -e '$a\' "$file"
 done

@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 __all__ = ["BakeoffError", "Decision", "Plan", "Spec", "Study", "UserError", "__version__", "load_spec", "verify"]
 
 if TYPE_CHECKING:
-    from bakeoff.delivery import verify
+    from bakeoff.delivery.verify import verify
     from bakeoff.schema import BakeoffError, Decision, Spec, UserError
     from bakeoff.schema.loading import load_spec
     from bakeoff.search import Plan

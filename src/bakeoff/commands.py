@@ -177,7 +177,12 @@ def serve(arguments: argparse.Namespace) -> int:
     """Serve a bundle until stopped."""
     from bakeoff.serving import serve as serve_bundle
 
-    serve_bundle(Path(arguments.bundle), host=arguments.host, port=arguments.port, threads=arguments.threads)
+    def announce(url: str) -> None:
+        _emit(arguments, {"url": url, "docs": f"{url}/docs"}, f"serving {arguments.bundle} at {url} (docs: {url}/docs)")
+        sys.stdout.flush()
+
+    bundle = Path(arguments.bundle)
+    serve_bundle(bundle, host=arguments.host, port=arguments.port, threads=arguments.threads, announce=announce)
     return OK
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from bakeoff.data.freeze import Frozen
 from bakeoff.data.keep import freeze
 from bakeoff.decision import decide
-from bakeoff.schema.base import Words
+from bakeoff.economics import PriceBook, load_book
+from bakeoff.schema.base import Language, Words
 from bakeoff.schema.decision import Decision
 from bakeoff.schema.errors import StudyError
 from bakeoff.schema.loading import load_spec, override
@@ -19,9 +21,11 @@ from bakeoff.search import Plan, ask, compose, plan
 from bakeoff.store.archive import Archive
 
 if TYPE_CHECKING:
+    from bakeoff.report import Format
     from bakeoff.evaluation.events import Event
     from bakeoff.schema.contract import Manifest
 
+PRICES = "price-book.yaml"
 OnEvent = Callable[["Event"], None]
 
 _OUT_OF_TIME = Words(zh="到达时间上限", en="the time limit was reached")
@@ -96,6 +100,7 @@ class Study:
         base = self._base()
         with Archive.writing(self.directory) as archive:
             frozen = freeze(self.spec, base, archive.data_directory)
+            self._keep_prices()
             archive.begin(self.spec, frozen.profile, *compose(self.spec, frozen.profile))
             with Executor(archive, frozen, self.spec, workers=workers, on_event=on_event) as executor:
                 self._measure(archive, executor)
@@ -122,26 +127,46 @@ class Study:
 
     def _shortlist(self, archive: Archive) -> tuple[str, ...]:
         """Whoever might be shipped: the recommended and the runner-up of a decision on what is known so far."""
-        decision = decide(archive.evidence())
+        decision = self._decided(archive)
         chosen = [decision.recommended.id if decision.recommended else None, decision.runner_up]
         return tuple(name for name in chosen if name is not None)
 
     def decide(self) -> Decision:
         """Decide from the ledger alone, under this study's specification (with its overrides); runs nothing."""
-        archive = Archive(self.directory)
-        stored = archive.spec()
-        return decide(archive.evidence(), self.spec if self.spec != stored else None)
+        return self._decided(Archive(self.directory))
+
+    def _decided(self, archive: Archive) -> Decision:
+        spec = self.spec if self.spec != archive.spec() else None
+        return decide(archive.evidence(), spec, book=self._book())
+
+    def _book(self) -> PriceBook:
+        """Return the price book: ours, overlaid by the specification's, of which the study folder keeps a copy."""
+        kept = self.directory / PRICES
+        return (
+            load_book(PRICES, self.directory)
+            if kept.exists()
+            else load_book(self.spec.costs.price_book, self.base or ".")
+        )
+
+    def _keep_prices(self) -> None:
+        """Copy the specification's price book into the study, so that the folder can be moved and decided again."""
+        if self.spec.costs.price_book is None:
+            (self.directory / PRICES).unlink(missing_ok=True)
+            return
+        load_book(self.spec.costs.price_book, self._base())
+        shutil.copyfile(self._base() / self.spec.costs.price_book, self.directory / PRICES)
 
     def _conclude(self, archive: Archive) -> Decision:
-        decision = decide(archive.evidence())
+        decision = self._decided(archive)
         from bakeoff.report import render
 
         language = decision.profile.language
-        for form in ("json", "html", "md"):
-            archive.write(f"report.{form}" if form != "json" else "decision.json", render(decision, language, form))
+        archive.write("decision.json", render(decision, language, "json"))
+        archive.write("report.html", render(decision, language, "html"))
+        archive.write("report.md", render(decision, language, "md"))
         return decision
 
-    def report(self, language: str | None = None, form: str = "html") -> str:
+    def report(self, language: Language | None = None, form: Format = "html") -> str:
         """Return the report: ``html`` (both languages, ``language`` first), ``md`` or ``json``."""
         from bakeoff.report import render
 

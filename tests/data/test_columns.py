@@ -27,7 +27,7 @@ LONG = [f"这是第{i}条足够长的中文评论，说的是房间和早餐" fo
         ([None, None], "category", "empty"),
         ([f"C{i:05d}" for i in range(30)], "category", "identifier"),
         (LONG, "text", "none"),
-        (["a rather long English sentence, number %d" % i for i in range(30)], "text", "none"),
+        ([f"a rather long English sentence, number {i}" for i in range(30)], "text", "none"),
         (["2024-01-02", "2024-02-03 10:00"], "category", "date"),
         (["1_000", "2_000"], "category", "none"),
         (["１２", "３４"], "category", "none"),
@@ -116,7 +116,8 @@ def test_what_is_no_time_is_pointed_out() -> None:
 
 @pytest.mark.parametrize(
     ("texts", "language"),
-    [(["酒店很好"], "zh"), (["The hotel was fine"], "en"), (["用 Python 和 PyTorch 训练模型，效果不错，推荐"], "zh"), (["see 图 1 of the long report on hotels"], "en"),
+    [(["酒店很好"], "zh"), (["The hotel was fine"], "en"), (["用 Python 和 PyTorch 训练模型，效果不错，推荐"], "zh"),
+     (["see 图 1 of the long report on hotels"], "en"),
      ([], "en"), (["123"], "en")],
 )  # fmt: skip
 def test_language(texts: list[str], language: str) -> None:

@@ -220,10 +220,9 @@ def test_no_bytes_whatsoever_raise_anything_but_a_users_error(
     path.write_bytes(content)
     try:
         table = read_table(path)
-    except DataError as error:
-        assert error.where
-    else:
-        assert len({len(cells) for cells in table.columns.values()}) == 1
+    except DataError:
+        return
+    assert len({len(cells) for cells in table.columns.values()}) == 1
 
 
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)

@@ -63,6 +63,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ScriptedClock:
     made = ScriptedClock()
     for module in (load, timing, noise):
         monkeypatch.setattr(module, "time", made)
+    monkeypatch.setattr(noise, "_machine_cpu", lambda: None)
     monkeypatch.setattr(noise.Watch, "beat", lambda self: (self._walls.append(1e-3), self._cpus.append(1e-3)))
 
     class Waiting:

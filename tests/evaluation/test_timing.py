@@ -71,6 +71,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(noise, "time", made.time())
     monkeypatch.setattr(timing, "Waiting", Waiting)
     monkeypatch.setattr(noise.Watch, "beat", beat)
+    monkeypatch.setattr(noise, "_machine_cpu", lambda: None)
     return made
 
 
@@ -131,14 +132,14 @@ def test_a_fail_on_a_busy_machine_is_refused_after_repeating(world: World) -> No
     world.predict = slowed  # type: ignore[method-assign]
     _, found = measured(world, plan(seconds=100.0))
     assert found["latency_p95"].validity == "noisy"
-    assert found["latency_p95"].low == pytest.approx(0.03, rel=1e-3)  # what CPU time alone proves
+    assert found["latency_p95"].low == pytest.approx(0.03 / noise.SLOWED, rel=1e-3)  # what CPU time alone proves
     assert found["latency_p95"].high == pytest.approx(0.07, rel=1e-3)
     assert "busy" in found["latency_p95"].remark
     assert world.requests > 5
 
 
 def test_a_fail_counts_on_a_busy_machine_when_cpu_time_alone_breaks_the_limit(world: World) -> None:
-    world.quiet, world.service = False, forever(0.08)
+    world.quiet, world.service = False, forever(0.08 * noise.SLOWED)
     timed, found = measured(world, plan(repeats=0))
     assert found["latency_p95"].low is not None
     assert found["latency_p95"].low > 0.05

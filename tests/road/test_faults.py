@@ -68,7 +68,10 @@ def test_patterns_that_match_nothing_are_a_mistake(bakeoff: Bakeoff, tmp_path: P
 
 def test_a_changed_data_file_is_measured_anew_and_old_results_stay(ran: Ran, bakeoff: Bakeoff, tmp_path: Path) -> None:
     write_csv(tmp_path / "reviews.csv", reviews(300))
-    spec, study = write_spec(tmp_path, candidates={"include": ["baseline.*", "linear.char.none.native"]}), tmp_path / "study"
+    spec, study = (
+        write_spec(tmp_path, candidates={"include": ["baseline.*", "linear.char.none.native"]}),
+        tmp_path / "study",
+    )
     assert bakeoff("run", spec, "--out", study)[0] == 0
     first = {row.result.key for row in Archive(study).evidence().results}
     write_csv(tmp_path / "reviews.csv", reviews(320, seed=1))
@@ -84,7 +87,9 @@ def _start(spec: Path, study: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
-def test_a_run_killed_at_several_points_resumes_to_the_same_decision(ran: Ran, bakeoff: Bakeoff, tmp_path: Path) -> None:
+def test_a_run_killed_at_several_points_resumes_to_the_same_decision(
+    ran: Ran, bakeoff: Bakeoff, tmp_path: Path
+) -> None:
     write_csv(tmp_path / "reviews.csv", reviews(700))
     spec, study = write_spec(tmp_path), tmp_path / "study"
     for wait in (1.0, 3.0, 5.0, 8.0):

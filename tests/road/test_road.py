@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -116,7 +115,9 @@ def test_a_loser_can_be_shipped_by_name_and_an_outsider_cannot(ran: Ran, bakeoff
     code, _, err = bakeoff("ship", ran.study, "-o", tmp_path / "bundle", "--candidate", "linear.nothing.none.native")
     assert code == 2
     assert "never reached the final" in err
-    others = {c["id"] for c in ran.decision["candidates"] if c["stage"] == "final"} - {ran.decision["recommended"]["id"]}
+    others = {c["id"] for c in ran.decision["candidates"] if c["stage"] == "final"} - {
+        ran.decision["recommended"]["id"]
+    }
     assert others
     assert bakeoff("ship", ran.study, "-o", tmp_path / "bundle", "--candidate", min(others))[0] == 0
 
@@ -126,33 +127,30 @@ def test_a_served_bundle_answers_as_the_trial_did(ran: Ran, bakeoff: Bakeoff, tm
     assert bakeoff("ship", ran.study, "-o", bundle)[0] == 0
     code, out, _ = bakeoff("verify", bundle, "--json")
     assert code == 0
-    assert json.loads(out)["rows_same"] == json.loads(out)["rows"] == ran.decision["profile"]["split"]["confirm"]
+    assert json.loads(out)["same_labels"] == json.loads(out)["rows"] == ran.decision["profile"]["split"]["confirm"]
     command = [sys.executable, "-m", "bakeoff.cli", "serve", str(bundle), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    log = tmp_path / "server.log"
+    with log.open("w") as out_file, subprocess.Popen(command, stderr=out_file, stdout=out_file) as server:
         try:
-            url = _url(server)
-            answer = httpx.post(f"{url}/v1/predict", json={"rows": [{"text": "房间干净，很满意，推荐"}, {"text": "太失望，后悔，肮脏"}]})
+            url = _url(server, log)
+            answer = httpx.post(
+                f"{url}/v1/predict", json={"rows": [{"text": "房间干净，很满意，推荐"}, {"text": "太失望，后悔，肮脏"}]}
+            )
             assert answer.status_code == 200
             assert "正面" in answer.text
             assert "负面" in answer.text
         finally:
             server.terminate()
-            server.communicate(timeout=20)
+            server.wait(timeout=20)
 
 
-def _url(server: subprocess.Popen[str]) -> str:
+def _url(server: subprocess.Popen[bytes], log: Path) -> str:
     """Read the address the server prints when it is ready."""
-    assert server.stderr is not None
-    assert server.stdout is not None
     deadline = time.monotonic() + 60
-    os.set_blocking(server.stderr.fileno(), False)
-    os.set_blocking(server.stdout.fileno(), False)
-    seen = ""
     while time.monotonic() < deadline:
-        seen += (server.stderr.read() or "") + (server.stdout.read() or "")
-        for word in seen.split():
+        for word in log.read_text().split():
             if word.startswith("http://"):
                 return word.rstrip("/.,")
-        assert server.poll() is None, seen
+        assert server.poll() is None, log.read_text()
         time.sleep(0.05)
-    pytest.fail(f"the server did not say where it listens: {seen}")
+    pytest.fail(f"the server did not say where it listens: {log.read_text()}")

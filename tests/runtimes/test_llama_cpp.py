@@ -108,6 +108,20 @@ def test_the_engines_port_is_locked(predictor: llama_cpp.PromptPredictor) -> Non
     connection.close()
 
 
+def test_an_idle_connection_is_opened_again(predictor: llama_cpp.PromptPredictor) -> None:
+    """The engine hangs up after five idle seconds, and after a hundred requests; a service must not notice."""
+    import socket
+
+    rows = [{"text": "A fine film."}]
+    first = predictor.predict_proba(rows)
+    connection = predictor._llama._http
+    assert connection.sock is not None
+    connection.sock.shutdown(socket.SHUT_RDWR)
+    np.testing.assert_array_equal(predictor.predict_proba(rows), first)
+    tokens = [predictor._llama.tokenize("again") for _ in range(250)]
+    assert all(row == tokens[0] for row in tokens)
+
+
 def test_a_file_that_is_no_model(tmp_path: Path) -> None:
     for name, body in (("text.gguf", b"hello"), ("cut.gguf", b"GGUF\x03\x00\x00\x00" + b"\0" * 64)):
         (tmp_path / name).write_bytes(body)

@@ -72,6 +72,7 @@ def test_a_unit_that_is_unknown_or_missing_is_explained() -> None:
         ("measuring: {requests: 100, rounds: 200}", "more rounds than requests"),
         ("risk: {encrypt: true}", "this version cannot encrypt a bundle yet"),
         ("value: {errors: {neg=>pos: 1}}", "write 'neg->pos'"),
+        ("value: {errors: {neg -> pos: 1}}", "write 'neg->pos'"),
         ("value: {errors: {neg: 1}}", "write 'actual->predicted'"),
         ("value: {errors: {neg->neg: 1}}", "are the same"),
         ("value: {errors: {neg->pos: -2}}", "write 2"),

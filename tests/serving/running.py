@@ -77,7 +77,7 @@ def running(bundle: Path, folder: Path, *flags: str, script: str | None = None) 
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         assert url.startswith("http://"), errors.read_text()
-        with httpx.Client(base_url=url, timeout=20.0, trust_env=False) as client:
+        with httpx.Client(base_url=url, timeout=20.0, trust_env=False, verify=False) as client:
             yield Running(process, url, client, errors)
     finally:
         if process.poll() is None:

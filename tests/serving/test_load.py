@@ -37,7 +37,7 @@ def faulty(text_bundle: Path, tmp_path: Path) -> Iterator[Callable[..., Running]
 
 def ask(server: Running, text: str, **kwargs: float) -> httpx.Response:
     """Ask about one text on a connection of its own."""
-    return httpx.post(f"{server.url}/v1/predict", json={"texts": [text]}, trust_env=False, **{"timeout": 20, **kwargs})  # type: ignore[arg-type]
+    return httpx.post(f"{server.url}/v1/predict", json={"texts": [text]}, trust_env=False, verify=False, **{"timeout": 20, **kwargs})  # type: ignore[arg-type]
 
 
 def test_a_poison_row_is_refused_and_the_innocent_are_answered(faulty: Callable[..., Running]) -> None:
@@ -98,7 +98,7 @@ def test_a_large_request_does_not_hold_up_small_ones(faulty: Callable[..., Runni
     server = faulty("--batch", "1")
     with ThreadPoolExecutor(2) as pool:
         large = pool.submit(
-            httpx.post, f"{server.url}/v1/predict", json={"texts": ["SLEEP 0.05"] * 40}, timeout=20, trust_env=False
+            httpx.post, f"{server.url}/v1/predict", json={"texts": ["SLEEP 0.05"] * 40}, timeout=20, trust_env=False, verify=False
         )
         time.sleep(0.2)
         small = pool.submit(ask, server, "很好")
@@ -143,7 +143,7 @@ def test_many_clients_get_their_own_answers(texts: Running) -> None:
     def client(number: int) -> bool:
         good = number % 2 == 0
         body = {"texts": [f"{number} 很好 满意" if good else f"{number} 糟糕 失望"]}
-        with httpx.Client(base_url=texts.url, trust_env=False, timeout=20) as connection:
+        with httpx.Client(base_url=texts.url, trust_env=False, verify=False, timeout=20) as connection:
             answers = [connection.post("/v1/predict", json=body).json() for _ in range(15)]
         return all(answer["predictions"][0]["label"] == ("good" if good else "bad") for answer in answers)
 

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bakeoff.data import personal
 from bakeoff.data.read import Cells
 from bakeoff.schema.artifact import ColumnKind
 
@@ -32,6 +33,7 @@ _TEXT_LENGTH, _TEXT_DISTINCT = 12.0, 0.3
 _ZH_SHARE = 0.2
 _SAMPLE = 5_000
 _ID_ROWS = 20
+_PHONE_DIGITS = 11
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def inspect(name: str, cells: Cells, *, only_text: bool = False) -> ColumnFacts:
     filled = [cell for cell in cells if cell is not None]
     if not filled:
         return ColumnFacts(name, "category", list(cells), "empty")
-    numbers = None if only_text else as_numbers(cells)
+    numbers = None if only_text or _personal_numbers(filled) else as_numbers(cells)
     if numbers is not None:
         return ColumnFacts(name, "number", numbers, _odd_number(name, numbers))
     distinct = len(set(filled))
@@ -99,6 +101,14 @@ def _number(cell: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else math.nan
+
+
+def _personal_numbers(filled: Sequence[str]) -> bool:
+    """Phone, card and identity numbers are names of people written in digits, not quantities."""
+    sample = [cell for cell in filled[:200] if cell.lower() not in _MISSING]
+    if min((len(cell) for cell in sample), default=0) < _PHONE_DIGITS:
+        return False
+    return sum(1 for cell in sample if personal.find(cell)) >= 0.8 * len(sample)
 
 
 def _odd_number(name: str, values: NDArray[np.float64]) -> Oddity:

@@ -26,7 +26,7 @@ from bakeoff.schema.errors import DataError
 from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Spec
 
-__all__ = ["SPLITS", "Examples", "Frozen", "load_frozen", "prepare", "prepare_table", "save_frozen"]
+__all__ = ["SPLITS", "Examples", "Frozen", "check_names", "load_frozen", "prepare", "prepare_table", "save_frozen"]
 
 _MOST_CLASSES = 1_000
 _TEXT_TASK = "text-classification"
@@ -122,8 +122,15 @@ def _with_text(found: list[ColumnFacts], table: Table) -> list[ColumnFacts]:
         return found
     words = [column for column in found if column.kind == "category" and column.oddity in {"none", "identifier"}]
     if not words:
-        raise DataError("no column holds text", where=table.where, got=", ".join(f"{c.name} ({c.kind if c.oddity == 'none' else c.oddity})" for c in found)[:200],
-                        try_="name the text in data.input, or set task: tabular-classification")  # fmt: skip
+        seen = ", ".join(
+            f"{column.name} ({column.kind if column.oddity == 'none' else column.oddity})" for column in found
+        )
+        raise DataError(
+            "no column holds text",
+            where=table.where,
+            got=seen[:200],
+            try_="name the text in data.input, or set task: tabular-classification",
+        )
     longest = max(words, key=lambda column: sum(len(cell) for cell in column.values if isinstance(cell, str)))
     return [
         inspect(column.name, table.columns[column.name], only_text=True) if column is longest else column
@@ -150,7 +157,7 @@ def _masked(spec: Spec, columns: list[ColumnFacts]) -> list[ColumnFacts]:
     if spec.risk.personal_data != "mask":
         return columns
     return [
-        replace(column, values=[None if cell is None else personal.mask(cell) for cell in column.values])
+        replace(column, values=personal.mask_column(column.name, column.values))
         if isinstance(column.values, list)
         else column
         for column in columns
@@ -235,12 +242,17 @@ def _classes(spec: Spec, table: Table, labels: Cells, cleaned: Cleaned) -> tuple
             got=", ".join(classes[:3])[:120],
             try_="name the label column in data.target; numbers to be predicted must first be cut into classes",
         )
-    _check_names(spec, classes)
+    check_names(spec, classes)
     return classes
 
 
-def _check_names(spec: Spec, classes: Sequence[str]) -> None:
-    """Labels named in the specification must occur in the data."""
+def check_names(spec: Spec, classes: Sequence[str]) -> None:
+    """Check that the labels a specification names (positive, labels, value.errors) occur in the data.
+
+    Raises:
+        DataError: one does not; near labels are suggested.
+
+    """
     named = [("data.positive", spec.data.positive), *(("data.labels", label) for label in spec.data.labels)]
     named += [("value.errors", side.strip()) for key in spec.value.errors for side in key.split("->", 1)]
     for where, label in named:

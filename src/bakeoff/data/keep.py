@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
-from bakeoff.data.freeze import Frozen, load_frozen, prepare, save_frozen
+from bakeoff.data.freeze import Frozen, check_names, load_frozen, prepare, save_frozen
 from bakeoff.data.noise import measured_profile
 from bakeoff.schema.base import content_key
 from bakeoff.schema.errors import DataError
@@ -30,7 +30,9 @@ def freeze(spec: Spec, base: Path, directory: Path | None) -> Frozen:
         return prepare(spec, base)
     place = directory / _key(spec, base / spec.data.file)
     if (place / "complete").exists():
-        return load_frozen(place)
+        kept = load_frozen(place)
+        check_names(spec, kept.classes)  # names of labels outside the key may have changed
+        return kept
     frozen = prepare(spec, base)
     if importlib.util.find_spec("sklearn") is not None:
         frozen = measured_profile(spec, base, frozen)
@@ -51,7 +53,9 @@ def kept(directory: Path, fingerprint: str) -> Frozen:
         frozen = load_frozen(place.parent)
         if frozen.fingerprint == fingerprint:
             return frozen
-    raise DataError("the frozen data are not in the study folder", where=str(directory), try_="run the specification again")
+    raise DataError(
+        "the frozen data are not in the study folder", where=str(directory), try_="run the specification again"
+    )
 
 
 def _key(spec: Spec, file: Path) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bakeoff.data.personal_names import CHINESE_NAME, ENGLISH_NAME, plausible_chinese, plausible_english
+from bakeoff.data.personal_names import CHINESE_NAME, ENGLISH_NAME, is_name_column, plausible_chinese, plausible_english
 from bakeoff.schema.base import Words
+
+__all__ = ["CERTAIN", "KINDS", "Match", "counts", "find", "is_name_column", "mask", "mask_column", "said"]
 
 KINDS: Final[dict[str, Words]] = {
     "resident_id": Words(zh="居民身份证号", en="mainland resident identity number"),
@@ -112,7 +114,9 @@ _DETECTORS: Final = (
     ),
     _Detector(
         "bank_card",
-        re.compile(r"(?<![\d.,-])(?P<v>[3-6]\d{3}(?:[ -]?\d{4}){2}(?:[ -]?\d{2,4}){1,2}|3[47]\d\d[ -]?\d{6}[ -]?\d{5})(?![\d.,]?\d)"),
+        re.compile(
+            r"(?<![\d.,-])(?P<v>[3-6]\d{3}(?:[ -]?\d{4}){2}(?:[ -]?\d{2,4}){1,2}|3[47]\d\d[ -]?\d{6}[ -]?\d{5})(?![\d.,]?\d)"
+        ),
         _LONG,
         lambda text: 15 <= len(re.sub(r"\D", "", text)) <= 19 and _card(text),
     ),
@@ -197,6 +201,13 @@ def mask(text: str) -> str:
     for match in reversed(found):
         text = f"{text[: match.start]}[{match.kind}]{text[match.end :]}"
     return text
+
+
+def mask_column(name: str, cells: Sequence[str | None]) -> list[str | None]:
+    """Mask every cell of a column; a column of bare names is masked whole, since nothing in the cell gives them away."""
+    if is_name_column(name, cells):
+        return [None if cell is None else "[person_name]" for cell in cells]
+    return [None if cell is None else mask(cell) for cell in cells]
 
 
 def counts(texts: Iterable[str | None]) -> dict[str, int]:

@@ -7,6 +7,7 @@ English: a title (Mr, Mrs, Dr …) or a form field (Name:, Contact:) before capi
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _COMPOUND = "欧阳|上官|司马|诸葛|东方|皇甫|尉迟|公孙|慕容|司徒|令狐|夏侯|端木|百里|南宫|独孤"
 _SURNAMES = (
@@ -64,3 +65,21 @@ def plausible_chinese(name: str) -> bool:
 def plausible_english(name: str) -> bool:
     """Whether capitalised words after a title read as a person rather than as a role or a well-known character."""
     return not any(word in _NOT_ENGLISH for word in name.split())
+
+
+_NAME_COLUMN = re.compile(
+    r"^(name|(full|first|last|given|family|user|customer|client|patient|contact|person|employee|owner)[_ -]?name)$"
+    r"|姓名|名字|联系人|收件人|收货人|户名|持卡人|经办人|法定代表人",
+    re.IGNORECASE,
+)
+_BARE_CHINESE = re.compile(rf"^(?:(?:{_COMPOUND}){_HAN}{{1,2}}|[{_SURNAMES}谢时]{_HAN}{{1,2}})$")
+_BARE_ENGLISH = re.compile(rf"^{_WORD}(?:\s+(?:[A-Z]\.?|{_WORD})){{0,3}}$")
+
+
+def is_name_column(name: str, cells: Sequence[str | None]) -> bool:
+    """Whether a column holds people's names: it is called so, and most of (a sample of) its cells look it."""
+    filled = [cell for cell in cells if cell is not None][:500]
+    if not filled or not _NAME_COLUMN.search(name):
+        return False
+    looking = sum(1 for cell in filled if _BARE_CHINESE.match(cell) or _BARE_ENGLISH.match(cell))
+    return looking >= len(filled) / 2

@@ -140,28 +140,21 @@ def _personal(columns: Sequence[ColumnFacts]) -> dict[str, dict[str, NDArray[np.
     """Return column → kind → mask of the rows that hold personal data of that kind."""
     found: dict[str, dict[str, NDArray[np.bool_]]] = {}
     for column in columns:
+        values = column.values
+        if isinstance(values, np.ndarray):
+            continue
+        if personal.is_name_column(column.name, values):
+            found.setdefault(column.name, {})["person_name"] = np.asarray([cell is not None for cell in values])
         known: dict[str, frozenset[str]] = {}
-        for row, cell in enumerate(_written(column)):
+        for row, cell in enumerate(values):
             if cell is None:
                 continue
             if cell not in known:
                 known[cell] = frozenset(match.kind for match in personal.find(cell))
             for kind in known[cell]:
-                found.setdefault(column.name, {}).setdefault(kind, np.zeros(len(column.values), dtype=np.bool_))[
-                    row
-                ] = True
+                masks = found.setdefault(column.name, {})
+                masks.setdefault(kind, np.zeros(len(values), dtype=np.bool_))[row] = True
     return found
-
-
-def _written(column: ColumnFacts) -> Sequence[str | None]:
-    """Cells as text; numbers only where they are long enough to be a phone, card or identity number."""
-    values = column.values
-    if not isinstance(values, np.ndarray):
-        return values
-    known = values[~np.isnan(values)]
-    if known.size == 0 or float(np.median(known)) < 1e10 or np.any(known != np.floor(known)):
-        return ()
-    return [None if np.isnan(value) else f"{value:.0f}" for value in values]
 
 
 def _counted(found: dict[str, dict[str, NDArray[np.bool_]]]) -> tuple[PersonalDataCount, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bakeoff.data.columns import ColumnFacts, as_numbers, inspect, is_dates, plain_labels
+from bakeoff.data.columns import ColumnFacts, inspect, is_dates, plain_labels
 from bakeoff.data.freeze import prepare_table
 from bakeoff.data.frozen import Frozen
 from bakeoff.data.personal import CERTAIN
@@ -32,7 +32,8 @@ _GROUP = re.compile(
 )  # fmt: skip
 _TIME = re.compile(r"date|time|created|updated|timestamp|日期|时间|年月", re.IGNORECASE)
 _NOT_TIME = re.compile(r"birth|dob|生日|出生", re.IGNORECASE)
-_PLAIN = re.compile(r"^[\w\u4e00-\u9fff][\w\u4e00-\u9fff./-]*$")
+_PLAIN = re.compile(r"^[A-Za-z_\u4e00-\u9fff][\w./-]*$")
+_WORDS_OF_YAML = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n", "nan"})
 _WORDY = re.compile(r"[^\W\d_]")
 _MOST_CLASSES, _SHOWN = 50, 6
 _WIDTH = 34
@@ -314,13 +315,15 @@ def _row(indent: int, key: str, value: str, comment: str) -> str:
 
 def quoted(text: str) -> str:
     """Write any text as a YAML scalar that reads back as the same text."""
-    if (
-        _PLAIN.match(text)
-        and as_numbers([text]) is None
-        and text.lower() not in {"yes", "no", "on", "off", "true", "false", "null", "y", "n", "nan"}
-    ):
+    if _PLAIN.match(text) and text.lower() not in _WORDS_OF_YAML:
         return text
-    return json.dumps(text, ensure_ascii=_comment(text) != text)
+    return "".join(_escaped(character) for character in json.dumps(text, ensure_ascii=False))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable() and character != "\ufeff":
+        return character
+    return f"\\U{ord(character):08x}"
 
 
 def _comment(text: str) -> str:

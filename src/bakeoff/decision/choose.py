@@ -78,7 +78,10 @@ def compare(world: World, premises: Premises) -> Comparison:
     if pool.size == 0:
         return Comparison(p_feasible, mean, zone, pool, None, pool, None)
     lead = int(
-        max(pool, key=lambda index: (_rounded(mean[index], zone), p_feasible[index] >= premises.confidence, -index))
+        max(
+            pool,
+            key=lambda index: (_rounded(float(mean[index]), zone), p_feasible[index] >= premises.confidence, -index),
+        )
     )
     ties = pool[mean[lead] - mean[pool] <= zone * (1.0 + 1e-9) + _EQUAL * abs(mean[lead])]
     return Comparison(p_feasible, mean, zone, pool, lead, ties, _cheapest(world, premises, ties, p_feasible))

@@ -18,7 +18,7 @@ from bakeoff.decision.choose import LIKELY
 from bakeoff.decision.premises import LIMITS, Premises
 from bakeoff.decision.rules import broken_rules
 from bakeoff.decision.view import View
-from bakeoff.decision.words import LIMIT_PATHS, METRIC_NAMES, UNITS, figure, opening, percent
+from bakeoff.decision.words import LIMIT_PATHS, METRIC_NAMES, UNITS, chance, figure, opening, spaced
 from bakeoff.decision.world import METRIC_OF, Known, World, rate_draws
 from bakeoff.schema.base import Words
 from bakeoff.schema.decision import ConstraintVerdict, Metric, Relaxation, Verdict
@@ -128,8 +128,8 @@ def verdicts(
 
 def _limit_label(name: str, label: Words) -> Words:
     if name in _AT_LEAST:
-        return Words(zh=f"{label.zh}下限", en=f"floor of {label.en}")
-    return Words(zh=f"{label.zh}上限", en=f"limit of {label.en}")
+        return Words(zh=f"{spaced(label.zh)}下限", en=f"floor of {label.en}")
+    return Words(zh=f"{spaced(label.zh)}上限", en=f"limit of {label.en}")
 
 
 _SAID: dict[str, Words] = {
@@ -150,16 +150,15 @@ def _text(name: str, label: Words, metric: Metric, limit: float, judged: Judgeme
         value, spread = figure(METRIC_OF[name], metric.value), ("", "")
         if metric.low is not None and metric.high is not None:
             low, high = figure(METRIC_OF[name], metric.low), figure(METRIC_OF[name], metric.high)
-            spread = (f"（{low} 至 {high}，n={metric.n}）", f" ({low} to {high}, n={metric.n})")
+            if low != high:
+                spread = (f"（{low} 至 {high}，n={metric.n}）", f" ({low} to {high}, n={metric.n})")
         shown = Words(zh=f"为 {value}{spread[0]}", en=f"is {value}{spread[1]}")
     sure = judged.p_meets
-    doubt = (
-        ("", "") if sure is None or sure in {0.0, 1.0} else (f"（把握 {percent(sure)}）", f" ({percent(sure)} sure)")
-    )
+    doubt = ("", "") if sure is None or sure in {0.0, 1.0} else (f"（把握 {chance(sure)}）", f" ({chance(sure)} sure)")
     because = f": {judged.remark}" if judged.remark else ""
     wanted = figure(METRIC_OF[name], limit)
     return Words(
-        zh=f"{label.zh}{shown.zh}，{bound.zh} {wanted}：{said.zh}{doubt[0]}{_remark_zh(judged.remark)}。",
+        zh=f"{spaced(label.zh)}{shown.zh}，{bound.zh} {wanted}：{said.zh}{doubt[0]}{_remark_zh(judged.remark)}。",
         en=f"{opening(label.en)} {shown.en} against {bound.en} {wanted}: {said.en}{doubt[1]}{because}.",
     )
 
@@ -272,7 +271,7 @@ def _relaxation(name: str, limit: float, needed: float, world: World, admitted: 
         constraint=LIMIT_PATHS[name], limit=limit, needed=needed, unit=UNITS[name],
         admits=tuple(world.views[int(index)].id for index in admitted),
         text=Words(
-            zh=f"把{what.zh}{bound.zh}从 {figure(metric, limit)} 放宽到 {figure(metric, needed)}，可接纳 {len(labels)} 个方案：{zh}。",
+            zh=f"把{spaced(what.zh)}{bound.zh}从 {figure(metric, limit)} 放宽到 {figure(metric, needed)}，可接纳 {len(labels)} 个方案：{zh}。",
             en=f"A {what.en} {bound.en} of {figure(metric, needed)} instead of {figure(metric, limit)} admits {len(labels)}: {en}.",
         ),
     )  # fmt: skip

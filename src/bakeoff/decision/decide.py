@@ -119,7 +119,7 @@ class _Writer:
             p_best=None if choice.recommended is None else float(choice.p_best[choice.recommended]),
             headline=headline(world, choice, cost, limits, nearest),
             summary=summary(world, choice, spec, score, limits, found, relaxed, rows),
-            metric=known.judging.metric, score=score,
+            confidence=spec.decision.confidence, metric=known.judging.metric, score=score,
             regret=None if choice.recommended is None else float(choice.regret[choice.recommended]),
             regret_unit=spec.value.currency if world.today.priced else known.judging.metric,
             runner_up=None if choice.runner_up is None else world.views[choice.runner_up].id,

@@ -9,7 +9,7 @@ from typing import Literal
 
 from bakeoff.decision.choose import recommend
 from bakeoff.decision.premises import LIMITS, Premises
-from bakeoff.decision.words import LIMIT_PATHS, METRIC_NAMES, UNITS, figure, money, rate
+from bakeoff.decision.words import LIMIT_PATHS, METRIC_NAMES, UNITS, figure, money, rate, spaced
 from bakeoff.decision.world import METRIC_OF, Known, World
 from bakeoff.schema.base import Words
 from bakeoff.schema.decision import Flip
@@ -135,7 +135,7 @@ def _limit_dials(today: Premises, spec: Spec) -> Iterator[Dial]:
         bound = Words(zh="下限", en="floor of") if name in {"floor", "throughput"} else Words(zh="上限", en="limit of")
         label = METRIC_NAMES[metric]
         yield Dial(
-            LIMIT_PATHS[name], Words(zh=f"{label.zh}{bound.zh}", en=f"{bound.en} {label.en}"), limit, UNITS[name], "measured",
+            LIMIT_PATHS[name], Words(zh=f"{spaced(label.zh)}{bound.zh}", en=f"{bound.en} {label.en}"), limit, UNITS[name], "measured",
             _setting(today, name), _figures_of(METRIC_OF[name]), highest=1.0 if name == "floor" else float("inf"),
         )  # fmt: skip
 

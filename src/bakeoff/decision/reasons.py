@@ -10,7 +10,7 @@ from bakeoff.decision.choose import LIKELY, Choice
 from bakeoff.decision.constraints import Judgement, judge, rule_reason
 from bakeoff.decision.premises import LIMITS, Premises
 from bakeoff.decision.view import View
-from bakeoff.decision.words import METRIC_NAMES, figure, money, number, percent
+from bakeoff.decision.words import METRIC_NAMES, chance, figure, money, number, percent, spaced
 from bakeoff.decision.world import METRIC_OF, Known, World
 from bakeoff.schema.base import Words
 from bakeoff.schema.decision import CandidateStatus, Metric
@@ -65,9 +65,12 @@ class Reasons:
 
     def _won(self, index: int) -> Words:
         choice = self.choice
-        if choice.pool.size == 1:
-            return Words(zh="进入决赛且满足全部要求的只有它。", en="The only finalist that meets every requirement.")
-        sure, regret = percent(float(choice.p_best[index])), self._amount(float(choice.regret[index]))
+        if np.unique(self.world.arms[choice.pool]).size == 1:
+            return Words(
+                zh="进入决赛且满足全部要求的只有这个模型。",
+                en="The only model among the finalists that meets every requirement.",
+            )
+        sure, regret = chance(float(choice.p_best[index])), self._amount(float(choice.regret[index]))
         if choice.p_best[index] >= self.premises.confidence:
             return Words(
                 zh=f"在满足要求的方案中最优，把握 {sure}。",
@@ -82,7 +85,7 @@ class Reasons:
         choice = self.choice
         count = choice.ties.size - 1
         if count == 0:
-            sure = percent(float(choice.p_best[index]))
+            sure = chance(float(choice.p_best[index]))
             return Words(
                 zh=f"平均表现最好（最优的概率 {sure}），但与对手的差别还没有超出误差范围；暂时推荐它。",
                 en=f"Best on average (probability {sure}), but not by more than the uncertainty of the data. Recommended for now.",
@@ -111,9 +114,21 @@ class Reasons:
         gap, low, high = self._gap(index, recommended)
         extra = self._drawbacks(index, recommended)
         if self.world.arms[index] == self.world.arms[recommended]:
+            candidate = self.world.views[index].candidate
+            form = (
+                candidate.runtime
+                if candidate.compression == "none"
+                else f"{candidate.compression}, {candidate.runtime}"
+            )
+            same = float(np.abs(self.choice.objective[index] - self.choice.objective[recommended]).max()) == 0.0
+            shown = (
+                Words(zh="结果相同", en="with the same answers")
+                if same
+                else Words(zh=f"相差 {gap.zh}", en=f"differing by {gap.en}")
+            )
             return Words(
-                zh=f"与推荐方案“{rival.zh}”是同一个模型，表现相当（差 {gap.zh}）{extra.zh}。",
-                en=f"The same trained model as the recommended {rival.en} and as good (difference {gap.en}){extra.en}.",
+                zh=f"与推荐方案是同一个模型的另一种形态（{form}），{shown.zh}{extra.zh}。",
+                en=f"Another form ({form}) of the recommended model, {shown.en}{extra.en}.",
             )
         return Words(
             zh=f"与推荐方案“{rival.zh}”相差 {gap.zh}（区间 {low.zh} 至 {high.zh}），在无差异范围之内{extra.zh}。",
@@ -141,7 +156,7 @@ class Reasons:
         what = self._objective_name()
         also = self._also_worse(index, lead)
         return Words(
-            zh=f"不如“{label.zh}”：{what.zh}相差 {gap.zh}（区间 {low.zh} 至 {high.zh}）{also.zh}。",
+            zh=f"不如“{label.zh}”：{spaced(what.zh)}相差 {gap.zh}（区间 {low.zh} 至 {high.zh}）{also.zh}。",
             en=f"Beaten by {label.en}: {what.en} differs by {gap.en} ({low.en} to {high.en}){also.en}.",
         )
 
@@ -184,6 +199,8 @@ class Reasons:
                 continue
             proven, value = judged.verdict == "misses", self._value(view, name)
             far = 0.0 if value is None else abs(math.log(max(value, 1e-12) / max(limit, 1e-12)))
+            if name == "throughput" and worst is not None and worst[0]:
+                continue  # what breaks a latency limit sustains no rate within it: that says nothing new
             if worst is None or (proven, far) > worst[:2]:
                 worst = proven, far, self._limit_text(view, name, limit, judged.p_meets, proven=proven)
         return None if worst is None else worst[2]
@@ -205,7 +222,7 @@ class Reasons:
         above = name not in {"floor", "throughput"}
         n = f"（n={shown.n}）" if shown and shown.n > 1 else ""
         sample = f" (n={shown.n})" if shown and shown.n > 1 else ""
-        doubt = "" if proven or p_meets is None else percent(p_meets)
+        doubt = "" if proven or p_meets is None else chance(p_meets)
         maybe_zh, maybe_en = (f"，达标的把握只有 {doubt}", f"; only {doubt} sure to meet it") if doubt else ("", "")
         wanted = figure(METRIC_OF[name], limit)
         return Words(
@@ -272,8 +289,8 @@ def _eliminated(rung: int | None, fraction: float | None, p_best: float | None, 
     share = "" if fraction is None else f"（{percent(fraction)} 的训练数据）"
     part = "" if fraction is None else f" with {percent(fraction)} of the training rows"
     return Words(
-        zh=f"第 {rung} 轮{share}被淘汰，最优的概率只有 {percent(p_best)}：{reason.zh.rstrip('。')}。",
-        en=f"Eliminated at rung {rung}{part}, best with probability {percent(p_best)}: {reason.en.rstrip('.')}.",
+        zh=f"第 {rung} 轮{share}被淘汰，最优的概率只有 {chance(p_best)}：{reason.zh.rstrip('。')}。",
+        en=f"Eliminated at rung {rung}{part}, best with probability {chance(p_best)}: {reason.en.rstrip('.')}.",
     )
 
 

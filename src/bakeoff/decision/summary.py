@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from bakeoff.decision.choose import Choice
-from bakeoff.decision.words import METRIC_NAMES, figure, inside, money, number, opening, percent
+from bakeoff.decision.words import METRIC_NAMES, chance, figure, inside, money, number, opening
 from bakeoff.decision.world import World
 from bakeoff.schema.base import Words
 from bakeoff.schema.decision import ConstraintVerdict, Flip, Relaxation
@@ -81,11 +83,14 @@ def summary(
 
 def _confidence(choice: Choice, world: World, spec: Spec) -> Words:
     assert choice.recommended is not None and choice.lead is not None  # noqa: S101, PT018 - the caller checked
-    sure = percent(float(choice.p_best[choice.recommended]))
+    sure = chance(float(choice.p_best[choice.recommended]))
     regret = _worth(float(choice.regret[choice.recommended]), world, spec)
     if choice.outcome == "winner":
-        if choice.pool.size == 1:
-            return Words(zh="进入决赛且满足要求的只有它。", en="It is the only finalist that meets the requirements.")
+        if np.unique(world.arms[choice.pool]).size == 1:
+            return Words(
+                zh="进入决赛且满足要求的只有这个模型。",
+                en="It is the only model among the finalists that meets the requirements.",
+            )
         return Words(
             zh=f"它最优的概率为 {sure}，预期遗憾 {regret.zh}。",
             en=f"It is the best with probability {sure}; the regret to expect is {regret.en}.",

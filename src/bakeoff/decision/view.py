@@ -19,7 +19,6 @@ from bakeoff.schema.measurement import Finding, Measurement
 from bakeoff.schema.trial import Elimination, Environment, Fidelity, StepResult
 from bakeoff.store.evidence import Evidence, StudyEvidence
 
-_BUILD = frozenset({"build", "export", "compress"})
 _NO_FAILURE = frozenset({"interrupted", "disk"})  # tried again by the next run
 
 
@@ -157,7 +156,7 @@ def _view(
     view.rounds = [_timing(row) for row in timed if "latency" in row.arrays and row.arrays["latency"].size]
     view.threads = _threads(timed, evidence.environments)
     view.measurements = _measurements(good, judged)
-    view.artifact = next((row.result.artifact for row in _latest(good, arm) if row.result.artifact is not None), None)
+    view.artifact = _artifact([row for row in (judged, *reversed(timed), *good) if row is not None], arm, keys)
     view.train_seconds = _train_seconds(judged, arm, keys)
     view.stage = _stage(view, good, judged)
     view.failure = _failure(own, arm, candidate)
@@ -244,14 +243,22 @@ def _measurements(good: list[Evidence], judged: Evidence | None) -> dict[str, Me
     return found
 
 
-def _latest(good: list[Evidence], arm: list[Evidence]) -> list[Evidence]:
-    """Rows that may carry the artefact, real builds first, the candidate's own before its arm's."""
-    own = [row for row in good if row.result.kind in _BUILD]
-    shared = [row for row in arm if row.result.kind == "build" and row.result.status == "ok"]
-    return sorted(
-        [*own, *shared],
-        key=lambda row: (row.result.fidelity.probe, -row.result.fidelity.fraction, row.result.kind == "build"),
-    )
+def _artifact(used: list[Evidence], arm: list[Evidence], keys: Mapping[str, Evidence]) -> Artifact | None:
+    """The artefact that was judged, else timed, else loaded; of a candidate not loaded yet, its arm's largest build.
+
+    A measuring step names the artefact it used last in ``inputs``: a build shared with other paths is not what is delivered.
+    """
+    for row in used:
+        made = (
+            keys.get(row.result.inputs[-1])
+            if row.result.kind in {"predict", "time", "load"} and row.result.inputs
+            else None
+        )
+        if made is not None and made.result.artifact is not None:
+            return made.result.artifact
+    builds = [row for row in arm if row.result.kind == "build" and row.result.artifact is not None]
+    largest = max(builds, key=lambda row: (row.result.fidelity.fraction, row.result.key), default=None)
+    return None if largest is None else largest.result.artifact
 
 
 def _train_seconds(judged: Evidence | None, arm: list[Evidence], keys: Mapping[str, Evidence]) -> float | None:

@@ -61,6 +61,16 @@ def percent(value: float) -> str:
     return "0%" if value <= 0.0 else f"{max(value, 0.001):.1%}" if value < 0.01 else f"{value:.0%}"
 
 
+def chance(value: float) -> str:
+    """Return a probability estimated from draws: no draw against it is no certainty, so 1 reads as over 99.9 %."""
+    return ">99.9%" if value > 0.999 else "<0.1%" if value < 0.001 else percent(value)
+
+
+def spaced(label: str) -> str:
+    """Return a Chinese label ready for Chinese text to follow: a blank after Latin letters and digits."""
+    return f"{label} " if label[-1:].isascii() else label
+
+
 def figure(name: str, value: float) -> str:
     """Return a measured figure with its unit."""
     if name.startswith("latency") or name in {"p50", "p95", "p99", "train_seconds"}:
@@ -68,7 +78,7 @@ def figure(name: str, value: float) -> str:
     if name in {"memory", "size"}:
         return say_bytes(value)
     if name == "throughput":
-        return f"{value:.3g}/s"
+        return f"{_amount(value)}/s"
     return number(value)
 
 
@@ -81,7 +91,7 @@ def money(value: float, currency: str) -> Words:
 def rate(value: float) -> Words:
     """Return a request rate per second, or per day where that is easier to read."""
     if value >= 10:
-        return Words(zh=f"每秒 {value:.3g} 次", en=f"{value:.3g}/s")
+        return Words(zh=f"每秒 {_amount(value)} 次", en=f"{_amount(value)}/s")
     a_day = _amount(value * _DAY)
     return Words(zh=f"每天 {a_day} 次", en=f"{a_day} a day")
 

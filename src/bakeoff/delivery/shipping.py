@@ -53,7 +53,7 @@ def ship_study(
         raise StudyError(what, where=str(artifact), try_="bakeoff run SPEC --out STUDY builds it again")
     frozen = kept(archive.data_directory, evidence.profile.data)
     order = np.argsort(np.asarray(predicted.arrays["indices"]), kind="stable")
-    indices = np.asarray(predicted.arrays["indices"], np.int64)[order]
+    indices = np.asarray(predicted.arrays["indices"], np.int32)[order]
     expected = tuple(np.asarray(predicted.arrays[part])[order] for part in ("predicted", "probabilities"))
     environment = evidence.environments.get(predicted.result.environment)
     return ship(

@@ -92,13 +92,18 @@ def _machines(spec: Spec, usage: Usage, middle: Parts) -> Words:
         f"{count:.3g} × {label.en} at {price:.3g} {currency} an hour",
     )
     if math.isfinite(each):
-        zh += f"，每台 {deployment.processes} 个进程、每秒 {each:.3g} 次，峰值每秒 {spec.traffic.peak_rate:.3g} 次"
-        en += f", {deployment.processes} processes and {each:.3g} requests/s each, peak {spec.traffic.peak_rate:.3g}/s"
+        zh += f"，每台 {deployment.processes} 个进程、每秒 {_three(each)} 次，峰值每秒 {_three(spec.traffic.peak_rate)} 次"
+        en += f", {deployment.processes} processes and {_three(each)} requests/s each, peak {_three(spec.traffic.peak_rate)}/s"
     elif usage.endpoint is None:
         zh, en = zh + "（吞吐尚未测量，按一台计）", en + " (throughput not measured; one is assumed)"
     if not deployment.fits:
         zh, en = zh + "；内存或核数其实放不下", en + "; it does not really fit its memory or cores"
     return Words(zh=zh, en=en)
+
+
+def _three(value: float) -> str:
+    """Round to three significant digits without an exponent."""
+    return f"{float(f'{value:.3g}'):,.12g}"
 
 
 def _hours(hours: float, months: float | None, spec: Spec) -> Words:

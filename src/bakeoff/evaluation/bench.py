@@ -83,6 +83,7 @@ class Bench:
             self._makers.get().close()
         if self._measuring is not None:
             self._measuring.close()
+        self.artifacts.sweep()  # half-built directories of workers that crashed
         shutil.rmtree(self._own, ignore_errors=True)
 
     def begin(self, deadline: float | None) -> None:

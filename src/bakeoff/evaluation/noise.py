@@ -18,7 +18,13 @@ BUSY_RATIO = 1.10
 """Wall over CPU time of the calibration loop above which the core was shared."""
 UNSTEADY = 1.35
 """Slowest over fastest calibration loop, CPU time, above which the core did not keep its speed."""
+BUSY_OTHERS = 0.12
+"""Share of the machine's cores that others used above which a neighbour on the same physical core is likely."""
+SLOWED = 1.5
+"""How much longer a request's CPU time itself may get beside busy neighbours (a shared physical core, caches, memory)."""
 _LOOP = 20_000
+_COARSE = 0.2
+"""Seconds below which the kernel's ticks are too coarse to say what others used."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ class Busyness:
         spread: slowest over fastest calibration loop in CPU time, 90th over 10th percentile.
         switches: involuntary context switches per second of wall time.
         load: load average of the last minute, a core.
+        others: share of all cores that other processes used; None where it cannot be told.
 
     """
 
@@ -39,18 +46,21 @@ class Busyness:
     spread: float
     switches: float
     load: float
+    others: float | None = None
 
     @property
     def quiet(self) -> bool:
         """Whether timings of this round can be believed as they are."""
         waited = self.waiting is not None and self.waiting > BUSY_WAIT
-        return not (waited or self.ratio > BUSY_RATIO or self.spread > UNSTEADY)
+        beside = self.others is not None and self.others > BUSY_OTHERS
+        return not (waited or beside or self.ratio > BUSY_RATIO or self.spread > UNSTEADY)
 
     def remark(self) -> str:
         """Say what was seen."""
         waiting = "" if self.waiting is None else f"{100 * self.waiting:.0f} % of the time spent waiting for a core, "
+        others = "" if self.others is None else f"{100 * self.others:.0f} % of all cores used by others, "
         return (
-            f"{waiting}wall/CPU {self.ratio:.2f} and speed spread {self.spread:.2f} of a fixed loop, "
+            f"{waiting}{others}wall/CPU {self.ratio:.2f} and speed spread {self.spread:.2f} of a fixed loop, "
             f"{self.switches:.0f} forced switches/s, load {self.load:.2f} a core"
         )
 
@@ -97,6 +107,7 @@ class Watch:
         self._walls: list[float] = []
         self._cpus: list[float] = []
         self._switches = _forced_switches()
+        self._machine, self._own = _machine_cpu(), time.process_time()
         self._start = time.perf_counter()
 
     def beat(self) -> None:
@@ -107,8 +118,9 @@ class Watch:
         self._cpus.append(time.thread_time() - cpu)
 
     def shared(self) -> bool:
-        """Whether the core was shared so far."""
-        return sum(self._walls) > BUSY_RATIO * sum(self._cpus)
+        """Whether the core, or the physical core under it, was shared so far."""
+        others = self._others()
+        return sum(self._walls) > BUSY_RATIO * sum(self._cpus) or (others is not None and others > BUSY_OTHERS)
 
     def busyness(self, waited: float | None, wall: float) -> Busyness:
         """Return how disturbed the round was.
@@ -127,7 +139,26 @@ class Watch:
             spread=cpus[round(0.9 * last)] / max(cpus[round(0.1 * last)], 1e-9) if cpus else 1.0,
             switches=(_forced_switches() - self._switches) / max(elapsed, 1e-9),
             load=os.getloadavg()[0] / (os.cpu_count() or 1),
+            others=self._others(),
         )
+
+    def _others(self) -> float | None:
+        elapsed, now = time.perf_counter() - self._start, _machine_cpu()
+        if elapsed < _COARSE or now is None or self._machine is None:
+            return None
+        used = now - self._machine - (time.process_time() - self._own)
+        return min(1.0, max(0.0, used / elapsed / (os.cpu_count() or 1)))
+
+
+def _machine_cpu() -> float | None:
+    """Return the CPU seconds all processes have used since the machine started, stolen time included; None where unknown."""
+    try:
+        with Path("/proc/stat").open(encoding="ascii") as file:
+            fields = [int(field) for field in file.readline().split()[1:9]]
+        user, nice, system, _, _, irq, softirq, steal = fields
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return None
 
 
 def _calibrate() -> int:

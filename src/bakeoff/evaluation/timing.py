@@ -1,7 +1,8 @@
 """How long one request takes: the shipped artefact, real rows, one at a time, after warm-up, pre- and post-processing included.
 
 Interference only adds time. So what the kernel says our threads spent waiting for a core is taken off each request; a limit
-kept in spite of the rest is kept; and a broken limit counts only on a quiet machine, or when CPU time alone breaks it.
+kept in spite of the rest is kept; and a broken limit counts only on a quiet machine, or when CPU time alone breaks it (less what
+a neighbour on the same physical core or memory may have added to that).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from bakeoff.data.examples import Row
 from bakeoff.data.transforms.rule import Classifier
-from bakeoff.evaluation.noise import BUSY_WAIT, Busyness, Waiting, Watch
+from bakeoff.evaluation.noise import BUSY_WAIT, SLOWED, Busyness, Waiting, Watch
 from bakeoff.evaluation.percentiles import Exceedance, percentile, required
 from bakeoff.schema.base import Record
 from bakeoff.schema.measurement import Measurement
@@ -105,8 +106,8 @@ class Timed:
 
     @property
     def floor(self) -> NDArray[np.float64]:
-        """The part of each request that no neighbour can have caused: CPU time spread over the threads."""
-        return np.minimum(self.cpu / self.threads, self.latency)
+        """The part of each request that no neighbour can have caused: CPU time spread over the threads, less what sharing costs."""
+        return np.minimum(self.cpu / self.threads / SLOWED, self.latency)
 
 
 def warm_up(classifier: Classifier, rows: Sequence[Row]) -> None:
@@ -159,7 +160,7 @@ def _percentile(timed: Timed, name: str, limit: float | None, confidence: float)
 def _hangs_on_noise(timed: Timed, plan: Protocol) -> bool:
     if not plan.limits:
         return True
-    return any(found.validity != "valid" for found in measure_latency(timed, plan, 0.95) if found.name[8:] in plan.limits)
+    return any(found.validity == "noisy" for found in measure_latency(timed, plan, 0.95) if found.name[8:] in plan.limits)
 
 
 def _disturbance(timed: Timed) -> float:
@@ -173,7 +174,7 @@ def _round(classifier: Classifier, rows: Sequence[Row], plan: Protocol, threads:
     latency, cpu, wait = (np.zeros(plan.requests) for _ in range(3))
     watch.beat()
     start = beat = time.perf_counter()
-    count = 0
+    count, shared = 0, False
     for count in range(1, plan.requests + 1):
         wall, used, waited = one_request(classifier, rows[(count - 1) % len(rows)], waiting)
         waited = 0.0 if plan.remote else min(waited, max(0.0, wall - used / threads))
@@ -182,10 +183,10 @@ def _round(classifier: Classifier, rows: Sequence[Row], plan: Protocol, threads:
         if now - beat > _BEAT_SECONDS:
             watch.beat()
             waiting.refresh()
-            beat = time.perf_counter()
-        disturbed = not plan.remote and (waited > BUSY_WAIT * wall or watch.shared())
+            shared, beat = watch.shared(), time.perf_counter()
+        disturbed = not plan.remote and (waited > BUSY_WAIT * wall or shared)
         for test in tests:
-            test.add(min(used / threads, wall) if disturbed else wall)
+            test.add(min(used / threads / SLOWED, wall) if disturbed else wall)
         if _enough(plan, tests, latency[:count], now - start):
             break
     watch.beat()

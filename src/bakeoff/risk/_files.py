@@ -146,9 +146,9 @@ def _decompressed(head: bytes) -> bytes | None:
     """Return the beginning of what a compressed file holds; None when it is not compressed."""
     openers: tuple[tuple[bytes, Callable[[], io.BufferedIOBase]], ...] = (
         (b"\x1f\x8b", lambda: gzip.GzipFile(fileobj=io.BytesIO(head))),
-        (b"BZh", lambda: bz2.BZ2File(io.BytesIO(head))),  # noqa: SIM115 - opened below
+        (b"BZh", lambda: bz2.BZ2File(io.BytesIO(head))),
         (b"\xfd7zXZ", lambda: lzma.LZMAFile(io.BytesIO(head))),  # noqa: SIM115 - opened below
-        (b"\x5d\x00\x00", lambda: lzma.LZMAFile(io.BytesIO(head))),
+        (b"\x5d\x00\x00", lambda: lzma.LZMAFile(io.BytesIO(head))),  # noqa: SIM115 - opened below
     )
     for magic, opened in openers:
         if head.startswith(magic):

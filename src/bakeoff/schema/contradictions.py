@@ -88,7 +88,9 @@ def _errors(spec: Spec) -> Iterator[Contradiction]:
                 allowed="for example 'neg->pos'",
                 fix=_arrow_fix(key),
             )
-        elif found["actual"].strip() == found["predicted"].strip():
+        elif found["actual"] != found["actual"].strip() or found["predicted"] != found["predicted"].strip():
+            yield Contradiction(path, "space around the arrow", got=key, fix=_arrow_fix(key.strip()))
+        elif found["actual"] == found["predicted"]:
             yield Contradiction(
                 path,
                 "actual and predicted are the same, which is no error",

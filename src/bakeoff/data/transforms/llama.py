@@ -78,14 +78,25 @@ class Llama:
         return params
 
     def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            status, text = self._exchange(path, body)
+        except (
+            ConnectionError,
+            http.client.HTTPException,
+        ):  # it hangs up after five idle seconds; a new call it answers
+            self._http.close()
+            status, text = self._exchange(path, body)
+        answer = json.loads(text)
+        if status != http.HTTPStatus.OK:
+            what = f"llama.cpp refused {path}: {answer.get('error', {}).get('message', status)}"
+            raise StepError("error", what)
+        return cast("dict[str, Any]", answer)
+
+    def _exchange(self, path: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"}
         self._http.request("POST" if body else "GET", path, json.dumps(body) if body else None, headers)
         response = self._http.getresponse()
-        answer = json.loads(response.read())
-        if response.status != http.HTTPStatus.OK:
-            what = f"llama.cpp refused {path}: {answer.get('error', {}).get('message', response.status)}"
-            raise StepError("error", what)
-        return cast("dict[str, Any]", answer)
+        return response.status, response.read()
 
     def tokenize(self, text: str, *, special: bool = False, start: bool = False) -> list[int]:
         """Return token ids; control tokens in ``text`` are read as such only with ``special``, ``start`` adds the first token."""
@@ -124,20 +135,20 @@ class Llama:
         self.tokens_out += 1
         return answer_scores(answers, seen)
 
+    def prime(self, head: Sequence[int]) -> None:
+        """Compute the fixed part of a prompt now, so that the first request is as quick as the others."""
+        if self._last:  # another prompt's beginning in the cache would change which tokens share a batch
+            self._ask([next(token for token in self._spacers if token != self._last[0])] * 2, self._spacers)
+        self._ask([*head, self._spacers[0]], self._spacers)
+
     def _rewind(self, prompt: Sequence[int], fixed: int) -> None:
         """Make sure that exactly the first ``fixed`` tokens are in the cache, computed the same way every time."""
         head = list(prompt[:fixed])
         if self._last[:fixed] != head:
-            spacer = next(token for token in self._spacers if token != prompt[fixed])
-            self._forget()
-            self._ask([*head, spacer], self._spacers)
-        elif self._last[fixed : fixed + 1] == list(prompt[fixed : fixed + 1]):
+            self.prime(head)
+        if self._last[fixed : fixed + 1] == list(prompt[fixed : fixed + 1]):
             spacer = next(token for token in self._spacers if token != prompt[fixed])
             self._ask([*head, spacer], self._spacers)
-
-    def _forget(self) -> None:
-        if self._last:
-            self._ask([token for token in self._spacers if token != self._last[0]][:1] * 2, self._spacers)
 
     def _follow(self, prompt: list[int], tokens: Sequence[int]) -> dict[int, float]:
         answer = self._ask(prompt, tokens)
@@ -190,6 +201,7 @@ class PromptScorer:
         self._prefix, self._suffix, self._answers = tokens["prefix"], tokens["suffix"], tokens["answers"]
         self._limit = int(prompt["max_tokens"])
         self._parts = branches(self._answers)
+        llama.prime(self._prefix)
 
     def __call__(self, texts: Sequence[str]) -> list[list[float]]:
         """Return log-scores, one list per text."""

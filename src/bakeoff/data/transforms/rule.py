@@ -30,15 +30,15 @@ def scale(probabilities: NDArray[np.float64], temperature: float) -> NDArray[np.
     logits = np.log(np.clip(probabilities, _TINY, 1.0)) / temperature
     logits -= logits.max(axis=1, keepdims=True)
     weights = np.exp(logits)
-    return weights / weights.sum(axis=1, keepdims=True)
+    scaled: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    return scaled
 
 
 def choose(probabilities: NDArray[np.float64], rule: Rule) -> NDArray[np.int64]:
     """Return the class index per row: most probable, or of least expected cost where the rule has costs."""
-    if rule.costs is None:
-        return probabilities.argmax(axis=1)
-    expected = probabilities @ np.asarray(rule.costs, dtype=np.float64)
-    return expected.argmin(axis=1)
+    expected = -probabilities if rule.costs is None else probabilities @ np.asarray(rule.costs, dtype=np.float64)
+    chosen: NDArray[np.int64] = expected.argmin(axis=1)
+    return chosen
 
 
 class Classifier:
