@@ -9,7 +9,7 @@ Set ``BAKEOFF_PLUGINS=bakeoff.testing:PLUGINS`` and the family ``fake``, the run
 - ``where``: ``build`` (default), ``export``, ``load``, ``predict`` (batches) or ``request`` (single rows);
 - ``delay``: seconds of CPU time each row takes; ``sleep``: seconds each request sleeps;
 - ``drift``: added to probabilities by the export; ``flip``: share of labels the pass changes;
-- ``build_seconds``: how long building takes.
+- ``build_seconds``, ``build_bytes``: how long building takes, and how much memory.
 
 Does: behave and misbehave on demand. Does not: learn anything worth knowing.
 """
@@ -129,6 +129,7 @@ class FakeFamily:
         """Write down the parameters and the class shares."""
         params = dict(context.params)
         time.sleep(float(params.get("build_seconds", 0.0)))
+        np.ones(int(params.get("build_bytes", 0)), dtype=np.uint8)  # touched, then given back
         if params.get("where", "build") == "build":
             misbehave(str(params.get("behave", "well")))
         counts = np.bincount(context.train.labels, minlength=len(context.classes)) + 1.0

@@ -111,8 +111,7 @@ def test_rows_hold_what_decision_and_search_read(laboratory: Any, trial: TRIAL, 
         rows = {row.result.name: row for row in ledger.evidence()}
         environments = ledger.environments()
     assert list(rows) == ["build", "export:fake-exported", "compress:fake_pass", "load", "time", "predict"]
-    for name in rows:
-        row = rows[name].result
+    for row in (found.result for found in rows.values()):
         assert (row.candidate, row.purpose, row.round, row.data) == (good.id, "final", 0, frozen.fingerprint)
         assert row.wall_seconds > 0
         assert environments[row.environment].threads >= 1
@@ -132,6 +131,12 @@ def test_rows_hold_what_decision_and_search_read(laboratory: Any, trial: TRIAL, 
     assert artifact == rows["compress:fake_pass"].result.artifact
     assert artifact.rule == rows["build"].result.artifact.rule
     assert artifact.rule.temperature != 1.0
+
+
+def test_the_memory_of_serving_is_not_that_of_training(laboratory: Any, trial: TRIAL) -> None:
+    laboratory.run([trial(candidate(), "probe"), trial(candidate("hungry", build_bytes=400_000_000), "probe")])
+    lean, hungry = ([row.metric("memory").value for row in laboratory.rows(name) if row.metric("memory")][-1] for name in ("well", "hungry"))
+    assert hungry < lean + 20_000_000
 
 
 def test_shared_prefixes_are_built_once_and_a_second_run_does_nothing(laboratory: Any, trial: TRIAL) -> None:

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.evaluation import load, noise, timing
-from bakeoff.evaluation.load import closed_loop, cpu_per_row, measure_throughput, predicted_rate, queueing, run_open_loop
+from bakeoff.evaluation.load import (
+    closed_loop,
+    cpu_per_row,
+    measure_throughput,
+    predicted_rate,
+    queueing,
+    run_open_loop,
+)
 from bakeoff.evaluation.noise import Busyness
 from bakeoff.evaluation.timing import Protocol, Timed
 from bakeoff.testing import ScriptedClock

@@ -11,7 +11,10 @@ from scipy import stats
 from bakeoff.evaluation.percentiles import Exceedance, binomial_cdf, percentile, ranks, required
 
 
-@pytest.mark.parametrize("q, assurance, n", [(0.5, 0.99, 7), (0.9, 0.99, 44), (0.95, 0.99, 90), (0.99, 0.99, 459), (0.999, 0.99, 4603), (0.95, 0.95, 59)])
+@pytest.mark.parametrize(
+    ("q", "assurance", "n"),
+    [(0.5, 0.99, 7), (0.9, 0.99, 44), (0.95, 0.99, 90), (0.99, 0.99, 459), (0.999, 0.99, 4603), (0.95, 0.95, 59)],
+)
 def test_the_smallest_sample_that_carries_a_percentile(q: float, assurance: float, n: int) -> None:
     assert required(q, assurance) == n
     assert 1 - q**n >= assurance > 1 - q ** (n - 1)
@@ -38,7 +41,7 @@ def test_ranks_are_the_tightest_that_keep_their_promise(n: int, q: float, confid
         assert stats.binom.cdf(n - 1, n, q) < 1 - tail + 1e-9
 
 
-@pytest.mark.parametrize("n, q", [(100, 0.5), (120, 0.95), (600, 0.99)])
+@pytest.mark.parametrize(("n", "q"), [(100, 0.5), (120, 0.95), (600, 0.99)])
 def test_intervals_cover_as_often_as_they_say(n: int, q: float) -> None:
     rng = np.random.default_rng(1)
     true, trials, hits = -np.log(1 - q), 3000, 0
@@ -78,7 +81,7 @@ def test_a_kept_limit_is_seldom_called_broken_however_often_one_looks(q: float) 
     assert alarms / 2000 <= 0.01 + 3 * (0.01 * 0.99 / 2000) ** 0.5
 
 
-@pytest.mark.parametrize("q, most", [(0.5, 16), (0.95, 3), (0.99, 2)])
+@pytest.mark.parametrize(("q", "most"), [(0.5, 16), (0.95, 3), (0.99, 2)])
 def test_a_broken_limit_is_proven_within_a_few_requests(q: float, most: int) -> None:
     test = Exceedance(1.0, q)
     needed = 0

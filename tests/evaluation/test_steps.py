@@ -36,7 +36,7 @@ def keys(trial: Trial, spec: Spec, facts: Facts) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "candidate, purpose, expected",
+    ("candidate", "purpose", "expected"),
     [
         (testing.candidate(), "probe", "build load time"),
         (testing.candidate(), "rung", "build load predict"),
@@ -74,7 +74,7 @@ MEASURED = {"load", "predict"}
 
 
 @pytest.mark.parametrize(
-    "change, altered",
+    ("change", "altered"),
     [
         ({"fraction": 0.7}, BUILD),
         ({"seed": 3}, BUILD),
@@ -93,7 +93,7 @@ def test_what_of_a_trial_changes_which_steps(make_spec: SPEC, facts: Facts, tria
 
 
 @pytest.mark.parametrize(
-    "change, altered",
+    ("change", "altered"),
     [
         ({"params": {"x": 1}}, BUILD),
         ({"strategy": Strategy(epochs=3)}, BUILD),
@@ -110,7 +110,7 @@ def test_what_of_a_variant_changes_which_steps(make_spec: SPEC, facts: Facts, tr
 
 
 @pytest.mark.parametrize(
-    "sections, altered",
+    ("sections", "altered"),
     [
         ({"value": {"errors": {"neg->pos": 3}}}, BUILD),
         ({"measuring": {"threads": 2}}, MEASURED),

@@ -206,7 +206,7 @@ def test_warming_up_ends_by_number_or_by_time(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "waiting, ratio, spread, quiet",
+    ("waiting", "ratio", "spread", "quiet"),
     [(0.0, 1.0, 1.0, True), (None, 1.02, 1.1, True), (0.2, 1.0, 1.0, False), (None, 1.5, 1.0, False), (0.0, 1.0, 2.0, False)],
 )
 def test_what_counts_as_quiet(waiting: float | None, ratio: float, spread: float, quiet: bool) -> None:
@@ -237,7 +237,7 @@ class TestProtocol:
         assert unlimited.limits == {}
         assert unlimited.requests < 90
 
-    @pytest.mark.parametrize("preset, rounds, least", [("quick", 3, 100), ("standard", 4, 400), ("rigorous", 8, 1000)])
+    @pytest.mark.parametrize(("preset", "rounds", "least"), [("quick", 3, 100), ("standard", 4, 400), ("rigorous", 8, 1000)])
     def test_rounds_together_carry_the_percentiles(
         self, make_spec: Callable[..., Spec], trial: Callable[..., Trial], preset: str, rounds: int, least: int
     ) -> None:

@@ -71,6 +71,7 @@ curl -H 'Content-Type: application/json' -d '{{"rows": [{{…}}]}}' http://127.0
 ## 校验
 
 ```sh
+pip install wheels/*.whl
 bakeoff verify .        # 先核对哈希，再逐行对照试验结果，然后在本机重测契约
 ```
 
@@ -109,6 +110,7 @@ Container: `docker build -t {image} . && docker run --rm -p 8000:8000 {image}`; 
 ## Verify
 
 ```sh
+pip install wheels/*.whl
 bakeoff verify .        # hashes first, then every row against the trial, then the contract measured on this machine
 ```
 

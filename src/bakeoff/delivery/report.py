@@ -43,16 +43,12 @@ class VerifyReport(Record):
     p95_ratio: float | None = Field(None, description="95th percentile here over the trial's; only where both were measured.")
     noisy: bool = Field(False, description="Other load was seen on this machine while timing.")
     quick: bool = False
+    kept: bool = Field(description="Nothing is broken: same labels on every row and no promise broken (refused is not broken).")
 
     @property
     def parity(self) -> bool:
         """Whether every contract row got the trial's label."""
         return self.same_labels == self.rows
-
-    @property
-    def kept(self) -> bool:
-        """Whether nothing is broken: same labels on every row and no promise broken (refused is not broken)."""
-        return self.parity and all(found.verdict != "broken" for found in self.promises)
 
     def text(self, language: str = "en") -> str:
         """Return the report in a few lines."""

@@ -65,6 +65,7 @@ def verify(bundle: Path, *, quick: bool = False) -> VerifyReport:
         again = _probe(opened, rows, requests * 2**look)
         seen = again if seen.noisy or not again.noisy else seen
     same, drift = _parity(seen)
+    judged = tuple(judge(promise, _measured(promise, opened, seen)) for promise in opened.contract.promises)
     return VerifyReport(
         candidate=opened.manifest.candidate,
         bundle=opened.version,
@@ -72,11 +73,12 @@ def verify(bundle: Path, *, quick: bool = False) -> VerifyReport:
         rows=len(rows) if rows else 0,
         same_labels=same,
         largest_drift=drift,
-        promises=tuple(judge(promise, _measured(promise, opened, seen)) for promise in opened.contract.promises),
+        promises=judged,
         latency=tuple(seen.found[name] for name in _LATENCY if name in seen.found),
         p95_ratio=_ratio(opened, seen),
         noisy=seen.noisy,
         quick=quick,
+        kept=same == (len(rows) if rows else 0) and all(found.verdict != "broken" for found in judged),
     )
 
 

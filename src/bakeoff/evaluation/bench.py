@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import threading
@@ -15,19 +14,25 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from bakeoff import assets
 from bakeoff.data.frozen import Frozen, save_frozen
 from bakeoff.evaluation.environment import host, with_packages
 from bakeoff.evaluation.job import Job, MemberRef, StepPlan, read_results
+from bakeoff.evaluation.materials import (
+    arm_of,
+    labelled,
+    prediction_on_confirm,
+    save_arrays,
+    seed_scores,
+    weights_of,
+    write_rows,
+)
 from bakeoff.evaluation.process import Limits, run_worker
 from bakeoff.evaluation.starting import Starter
 from bakeoff.evaluation.steps import Facts, make_steps, member_trial
-from bakeoff.evaluation.timing import Protocol
 from bakeoff.schema.base import content_key
-from bakeoff.schema.errors import StepError, StudyError, UserError
+from bakeoff.schema.errors import StepError, StudyError
 from bakeoff.schema.spec import Spec
 from bakeoff.schema.trial import Failure, StepResult, Trial
 from bakeoff.schema.units import say_bytes
@@ -118,7 +123,7 @@ class Bench:
         large = [row for row in rows if row.artifact is not None and row.artifact.size > _LARGE and self.artifacts.has(row.key)]
         for row in large:
             newer = any(
-                _arm(other) == _arm(row) and other.name == row.name and other.fidelity.fraction > row.fidelity.fraction
+                arm_of(other) == arm_of(row) and other.name == row.name and other.fidelity.fraction > row.fidelity.fraction
                 for other in large if not other.fidelity.probe
             )  # fmt: skip
             if row.fidelity.probe or row.fidelity.seed != self._spec.seed or newer:
@@ -135,7 +140,7 @@ class Bench:
         found = self._ledger.get(plan.key)
         if found is None or self._to_do_again(found.result):
             return None
-        if _labelled(found.result, trial) or (plan.site == "make" and found.result.status == "ok"):
+        if labelled(found.result, trial) or (plan.site == "make" and found.result.status == "ok"):
             return found.result
         key = content_key("same", plan.key, trial.candidate.id, trial.fidelity, trial.round if plan.kind == "time" else None)
         noted = self._ledger.get(key)
@@ -191,7 +196,7 @@ class Bench:
 
     def make(self, trial: Trial, plans: Sequence[StepPlan], have: int, tell: Tell) -> Failure | None:
         """Do the making steps after number ``have`` in one worker."""
-        weights = self._weights(trial)
+        weights = weights_of(trial)
         if isinstance(weights, Failure):
             tell(plans[have + 1].name, self.failed(trial, plans[have + 1], weights))
             return weights
@@ -200,7 +205,7 @@ class Bench:
             job = self._job("make", trial, plans[have + 1 :], folder, self._making_threads).model_copy(
                 update={
                     "weights": str(weights) if weights else None,
-                    "arrays": _save(folder / "build.npz", build),
+                    "arrays": save_arrays(folder / "build.npz", build),
                     "members": tuple(self._member(trial, name, folder) for name in trial.candidate.members),
                 }
             )
@@ -209,18 +214,20 @@ class Bench:
     def measure(self, trial: Trial, plans: Sequence[StepPlan], tell: Tell) -> Failure | None:
         """Do the measuring steps in one worker of their own."""
         with self._folder() as folder:
-            rows = self._write_rows(trial, plans, folder / "rows.jsonl")
+            rows = write_rows(self._frozen, trial, plans, folder / "rows.jsonl", self._spec.seed)
             job = self._job("measure", trial, plans, folder, self._spec.measuring.threads)
             return self._carry_out(job.model_copy(update={"rows": str(rows)}), folder, tell)
 
     def check(self, trial: Trial, plans: Sequence[StepPlan], artifact: str, tell: Tell) -> Failure | None:
         """Do risk checks; when one takes the process down, the others go on in a new one."""
-        place = {"artifact": str(self.artifacts.path(artifact))}
+        place = {"artifact": str(self.artifacts.path(artifact).absolute())}
         left = [plan.model_copy(update={"detail": {**plan.detail, **place}}) for plan in plans]
         first: Failure | None = None
         while left and not self.over:
             with self._folder() as folder:
-                update = {"arrays": _save(folder / "confirm.npz", self._prediction(trial)), "seed_scores": self._seed_scores(trial)}
+                rows = self._ledger.evidence(data=self._frozen.fingerprint)
+                scores = seed_scores(rows, trial, self._spec.requirements.quality.metric)
+                update = {"arrays": save_arrays(folder / "confirm.npz", prediction_on_confirm(rows, trial)), "seed_scores": scores}
                 job = self._job("risk", trial, left, folder, self._spec.measuring.threads).model_copy(update=update)
                 failure = self._carry_out(job, folder, tell)
             first = first or failure
@@ -324,54 +331,13 @@ class Bench:
             save_frozen(self._frozen, folder)
         return folder
 
-    def _weights(self, trial: Trial) -> Path | Failure | None:
-        name = trial.candidate.variant.weights
-        if name is None:
-            return None
-        try:
-            found = assets.find(name)
-        except UserError as error:
-            return Failure(code="unavailable", reason=str(error))
-        return found or Failure(code="unavailable", reason=f"the weights '{name}' are not fetched; try: bakeoff fetch {name}")
-
-    def _write_rows(self, trial: Trial, plans: Sequence[StepPlan], path: Path) -> Path:
-        """Write the rows that are timed: the same ones for every candidate, others in every round."""
-        protocols = [Protocol.model_validate(plan.detail["protocol"]) for plan in plans if plan.kind == "time"]
-        wanted = protocols[0].requests if protocols else 20
-        indices = self._frozen.indices(trial.fidelity.split)
-        rng = np.random.default_rng([self._spec.seed, trial.round or 0])
-        chosen = rng.permutation(indices)[:wanted]
-        with path.open("w", encoding="utf-8") as file:
-            for row in self._frozen.take(chosen).rows:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        return path
-
     def _member(self, trial: Trial, name: str, folder: Path) -> MemberRef:
         member = member_trial(trial, name, self.facts())
         key = make_steps(member, self._spec, self.facts())[-1].key
-        arrays = _save(folder / f"member-{len(list(folder.glob('member-*')))}.npz", self._ledger.get(key))
+        arrays = save_arrays(folder / f"member-{len(list(folder.glob('member-*')))}.npz", self._ledger.get(key))
         return MemberRef(
             candidate=name, runtime=member.candidate.runtime, directory=str(self.artifacts.path(key).absolute()), arrays=arrays or ""
         )
-
-    def _prediction(self, trial: Trial) -> Evidence | None:
-        rows = self._ledger.evidence(data=self._frozen.fingerprint)
-        mine = [row for row in rows if row.result.kind == "predict" and _labelled(row.result, trial) and row.result.status == "ok"]
-        return mine[-1] if mine and mine[-1].result.fidelity.split == "confirm" else None
-
-    def _seed_scores(self, trial: Trial) -> tuple[float, ...]:
-        """Return scores of the arm trained with different seeds, all else equal: those of the split with the most seeds."""
-        metric = self._spec.requirements.quality.metric
-        found: dict[tuple[str, int | None], dict[int, float]] = {}
-        for row in self._ledger.evidence(data=self._frozen.fingerprint):
-            result, fidelity = row.result, row.result.fidelity
-            if result.kind != "predict" or result.status != "ok" or _arm(result) != trial.candidate.arm:
-                continue
-            score = result.metric(metric)
-            if fidelity.fraction == trial.fidelity.fraction and score is not None and score.value is not None:
-                found.setdefault((fidelity.split, fidelity.limit), {}).setdefault(fidelity.seed, score.value)
-        most = max(found.values(), key=len, default={})
-        return tuple(most[seed] for seed in sorted(most)) if len(most) > 1 else ()
 
 
 class _Intake:
@@ -393,24 +359,6 @@ class _Intake:
             if going_on and self.count < len(self._job.steps):
                 self._bench.begin_step(self._job.steps[self.count], self._tell)
         return self.count
-
-
-def _save(path: Path, row: Evidence | None) -> str | None:
-    if row is None or not row.arrays:
-        return None
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **dict(row.arrays))  # type: ignore[arg-type,unused-ignore]
-    return str(path)
-
-
-def _labelled(result: StepResult, trial: Trial) -> bool:
-    """Whether the row names this candidate at this fidelity, and this round where rounds are told apart."""
-    same = result.candidate == trial.candidate.id and result.fidelity == trial.fidelity
-    return same and (result.kind != "time" or result.round == trial.round)
-
-
-def _arm(result: StepResult) -> str:
-    return ".".join(result.candidate.split(".")[:2])
 
 
 def _now() -> str:

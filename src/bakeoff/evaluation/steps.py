@@ -26,7 +26,7 @@ from bakeoff.tasks.base import cost_matrix
 
 _CODE = {"build": 1, "export": 1, "compress": 1, "load": 1, "predict": 1, "time": 1, "risk": 1}
 """Raise one when the step finds something else for the same content; part of its keys."""
-_CALIBRATE_SECONDS = 20.0
+_CALIBRATE_SECONDS = {"quick": 5.0, "standard": 20.0, "rigorous": 60.0}
 _CALIBRATE_ROWS = 64
 
 
@@ -111,15 +111,15 @@ def member_trial(trial: Trial, name: str, facts: Facts) -> Trial:
     return Trial(candidate=facts.candidates[name], purpose="rung", fidelity=fidelity)
 
 
-def calibrate_rows(candidate: Candidate, available: int, *, probe: bool) -> int:
-    """Return how many calibrate rows the rule is fitted on: all, or what a slow candidate predicts in some twenty seconds.
+def calibrate_rows(candidate: Candidate, available: int, *, probe: bool, preset: str = "standard") -> int:
+    """Return how many calibrate rows the rule is fitted on: all, or what a slow candidate predicts in the preset's seconds.
 
     It goes by the shipped prior, not by the clock, so that the same study always uses the same rows.
     """
     if probe:
         return 0
     per_row = candidate.variant.cost.predict_per_1000 / 1000
-    fit = available if per_row <= 0 else int(_CALIBRATE_SECONDS / per_row)
+    fit = available if per_row <= 0 else int(_CALIBRATE_SECONDS[preset] / per_row)
     return min(available, max(_CALIBRATE_ROWS, fit))
 
 
@@ -128,7 +128,7 @@ def _build(trial: Trial, spec: Spec, facts: Facts, family: FamilyTraits) -> Step
     members = [make_steps(member_trial(trial, name, facts), spec, facts)[-1].key for name in candidate.members]
     packages = registry.versions(family.needs)
     loaders = {form: loader for form in family.formats if (loader := _loader(form)) is not None}
-    rows = calibrate_rows(candidate, facts.calibrate, probe=fidelity.probe)
+    rows = calibrate_rows(candidate, facts.calibrate, probe=fidelity.probe, preset=spec.preset)
     parts = [
         candidate.family, family.version, packages, _settings(candidate), _weights(candidate), members, spec.task, facts.data,
         facts.classes, [column.model_dump() for column in facts.inputs], facts.language, spec.data.instruction, spec.data.labels,

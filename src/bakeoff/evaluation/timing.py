@@ -36,6 +36,9 @@ _FEWEST = 5
 _WARM_REQUESTS, _WARM_SECONDS = 20, 2.0
 _BEAT_SECONDS = 0.02
 _LOOK = 10
+_PATIENCE = 4.0
+_SETTLING = 0.25
+"""Seconds a round lasts at least before a broken limit ends it: before, the kernel cannot say what others did."""
 
 
 class Protocol(Record):
@@ -169,32 +172,81 @@ def _disturbance(timed: Timed) -> float:
 
 
 def _round(classifier: Classifier, rows: Sequence[Row], plan: Protocol, threads: int) -> Timed:
-    waiting, watch = Waiting(), Watch()
-    tests = [Exceedance(limit, QUANTILES[name]) for name, limit in plan.limits.items()]
-    latency, cpu, wait = (np.zeros(plan.requests) for _ in range(3))
-    watch.beat()
-    start = beat = time.perf_counter()
-    count, shared = 0, False
-    for count in range(1, plan.requests + 1):
-        wall, used, waited = one_request(classifier, rows[(count - 1) % len(rows)], waiting)
-        waited = 0.0 if plan.remote else min(waited, max(0.0, wall - used / threads))
-        latency[count - 1], cpu[count - 1], wait[count - 1] = wall - waited, used, waited
-        now = time.perf_counter()
-        if now - beat > _BEAT_SECONDS:
-            watch.beat()
-            waiting.refresh()
-            shared, beat = watch.shared(), time.perf_counter()
-        disturbed = not plan.remote and (waited > BUSY_WAIT * wall or shared)
-        for test in tests:
-            test.add(min(used / threads / SLOWED, wall) if disturbed else wall)
-        if _enough(plan, tests, latency[:count], now - start):
+    sampler = _Sampler(plan, threads)
+    for number in range(plan.requests):
+        sampler.take(*one_request(classifier, rows[number % len(rows)], sampler.waiting))
+        if sampler.enough():
             break
-    watch.beat()
-    known = waiting.known and not plan.remote
-    waiting.close()
-    total, wall = float(wait[:count].sum()), float((latency + wait)[:count].sum())
-    busyness = watch.busyness(total if known else None, wall)
-    return Timed(latency[:count], cpu[:count], wait[:count], busyness, threads)
+    return sampler.finish()
+
+
+class _Sampler:
+    """Takes in one request after another, watches the machine meanwhile, and says when enough is known."""
+
+    def __init__(self, plan: Protocol, threads: int) -> None:
+        self._plan, self._threads = plan, threads
+        self.waiting, self._watch = Waiting(), Watch()
+        self._latency, self._cpu, self._wait = (list[float]() for _ in range(3))
+        self._tests = self._fresh()
+        self._shared = False
+        self._watch.beat()
+        self._start = self._beat = time.perf_counter()
+
+    def take(self, wall: float, used: float, waited: float) -> None:
+        """Take in one request: wall seconds, CPU seconds, and seconds spent waiting for a core."""
+        waited = 0.0 if self._plan.remote else min(waited, max(0.0, wall - used / self._threads))
+        self._latency.append(wall - waited)
+        self._cpu.append(used)
+        self._wait.append(waited)
+        now = time.perf_counter()
+        if now - self._beat > _BEAT_SECONDS:
+            self._watch.beat()
+            self.waiting.refresh()
+            self._shared, self._beat = self._shared or self._watch.shared(), time.perf_counter()
+        self._count(-1, disturbed=self._shared or waited > BUSY_WAIT * wall)
+
+    def enough(self) -> bool:
+        """Whether the limits are settled, or the time for this round is up."""
+        n, elapsed = len(self._latency), time.perf_counter() - self._start
+        if n < _FEWEST:
+            return False
+        if elapsed > _SETTLING and any(test.proves() for test in self._tests):
+            if self._plan.remote or self._shared or self._busyness().quiet:
+                return True
+            self._shared, self._tests = True, self._fresh()  # disturbed all along: count again, CPU time only
+            for number in range(n):
+                self._count(number, disturbed=True)
+        spent = sum(self._latency)  # the candidate's own time: neighbours must not cost it its percentile
+        if n >= self._plan.fewest and (spent > self._plan.seconds or elapsed > _PATIENCE * self._plan.seconds):
+            return True
+        return bool(self._plan.probe and self._plan.limits and n % _LOOK == 0 and self._kept())
+
+    def finish(self) -> Timed:
+        """Return the round."""
+        self._watch.beat()
+        busyness = self._busyness()
+        self.waiting.close()
+        latency, cpu, wait = np.array(self._latency), np.array(self._cpu), np.array(self._wait)
+        return Timed(latency, cpu, wait, busyness, self._threads)
+
+    def _fresh(self) -> list[Exceedance]:
+        return [Exceedance(limit, QUANTILES[name]) for name, limit in self._plan.limits.items()]
+
+    def _count(self, number: int, *, disturbed: bool) -> None:
+        latency = self._latency[number]
+        if disturbed and not self._plan.remote:
+            latency = min(latency, self._cpu[number] / self._threads / SLOWED)
+        for test in self._tests:
+            test.add(latency)
+
+    def _kept(self) -> bool:
+        seen = {name: percentile(self._latency, QUANTILES[name]) for name in self._plan.limits}
+        return all(one.value is not None and one.high is not None and one.high <= self._plan.limits[name] for name, one in seen.items())
+
+    def _busyness(self) -> Busyness:
+        waited, latency = sum(self._wait), sum(self._latency)
+        known = self.waiting.known and not self._plan.remote
+        return self._watch.busyness(waited if known else None, latency + waited)
 
 
 def one_request(classifier: Classifier, row: Row, waiting: Waiting) -> tuple[float, float, float]:
@@ -204,17 +256,3 @@ def one_request(classifier: Classifier, row: Row, waiting: Waiting) -> tuple[flo
     classifier.predict([row])
     wall = time.perf_counter() - start
     return wall, time.process_time() - used, waiting.read() - waited
-
-
-def _enough(plan: Protocol, tests: Sequence[Exceedance], latency: NDArray[np.float64], elapsed: float) -> bool:
-    n = len(latency)
-    if n < _FEWEST:
-        return False
-    if any(test.proves() for test in tests):
-        return True
-    if elapsed > plan.seconds and n >= plan.fewest:
-        return True
-    if not (plan.probe and plan.limits and n % _LOOK == 0):
-        return False
-    seen = {name: percentile(latency, QUANTILES[name]) for name in plan.limits}
-    return all(found.value is not None and found.high is not None and found.high <= plan.limits[name] for name, found in seen.items())

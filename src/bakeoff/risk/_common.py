@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bakeoff.data import personal
 from bakeoff.data.examples import Row
 from bakeoff.risk.base import RiskContext
 from bakeoff.schema.base import Words, content_key
@@ -16,7 +17,7 @@ from bakeoff.schema.measurement import Finding, Level, Measurement
 TASKS = ("text-classification", "tabular-classification")
 Floats = NDArray[np.float64]
 _HIGH, _MEDIUM = 2.0, 0.75
-_SECONDS, _FEWEST, _REMOTE = 12.0, 40, 40
+_SECONDS, _FEWEST, _REMOTE = 8.0, 40, 40
 _DRAWS = 400
 
 
@@ -49,6 +50,12 @@ def not_measured(context: RiskContext, check: str, title: Words, why: Words, mit
     """Return the finding of a check that could not look, with what would let it."""
     unknown = Words(zh="未知：没有测量就没有结论。", en="Unknown: nothing measured, nothing concluded.")
     return report(context, check, title, "not_measured", observed=why, mitigation=mitigation, residual=unknown, standards=standards)
+
+
+def exposed(context: RiskContext) -> bool:
+    """Return whether personal data of a certain kind (not a mere guess at a name) is in the rows as they were trained on."""
+    masked = context.spec.risk.personal_data == "mask"
+    return not masked and any(found.kind in personal.CERTAIN for found in context.profile.personal_data)
 
 
 def generator(context: RiskContext, check: str) -> np.random.Generator:

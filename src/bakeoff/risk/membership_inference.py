@@ -88,7 +88,7 @@ def _report(context: RiskContext, members: Floats, others: Floats) -> Finding:
     level = context.spec.decision.confidence
     area, low, high = area_interval(members, others, level)
     _, advantage, hits = attack(members, others)
-    personal = bool(context.profile.personal_data) and context.spec.risk.personal_data != "mask"
+    personal = common.exposed(context)
     status = "fail" if low > _FAIL and personal else "warn" if low > _WARN else "ok"
     likelihood = float(np.clip(2 * (area - 0.5), 0.02, 0.95))
     impact = 4 if personal else 2

@@ -56,11 +56,17 @@ def _rows(context: RiskContext) -> Finding:
         zh="、".join(f"{personal.said(found.kind).zh} {found.rows} 行" for found in counted),
         en=", ".join(f"{personal.said(found.kind).en} in {found.rows} rows" for found in counted),
     )
-    status, likelihood, impact = {"mask": ("ok", 0.1, 3), "report": ("warn", 0.5, 4), "forbid": ("fail", 0.9, 5)}[policy]
+    guesses = all(found.kind not in personal.CERTAIN for found in counted)
+    usual = ("warn", 0.3, 3) if guesses else ("warn", 0.5, 4)
+    status, likelihood, impact = {"mask": ("ok", 0.1, 3), "report": usual, "forbid": usual if guesses else ("fail", 0.9, 5)}[policy]
     done = {
         "mask": Words(zh="训练前已替换为占位符。", en="They were replaced by placeholders before training."),
         "report": Words(zh="规格书只要求报告，数据按原样使用。", en="The specification asks for a report only; rows were used as they are."),
-        "forbid": Words(zh="规格书禁止使用这样的数据。", en="The specification forbids such data."),
+        "forbid": Words(
+            zh="规格书禁止个人信息；凭称谓猜出的人名不足以拒绝文件。" if guesses else "规格书禁止使用这样的数据。",
+            en="The specification forbids personal data; a guess at a name is not enough to refuse the file."
+            if guesses else "The specification forbids such data.",
+        ),
     }[policy]
     return common.report(
         context, _NAME, _ROWS_TITLE, status, likelihood=likelihood, impact=impact, measurements=numbers, standards=_STANDARDS,

@@ -153,7 +153,8 @@ def _report(context: RiskContext, gaps: Sequence[Gap], confidence: float) -> Fin
     worst = min(range(len(gaps)), key=lambda index: gaps[index].value)
     found, p = gaps[worst], corrected[worst]
     proven = p < 1 - context.spec.decision.confidence and found.value < 0
-    status = "fail" if proven and -found.value > _FAIL else "warn" if proven and -found.value > _WARN else "ok"
+    large = -found.value > _FAIL and -found.high > _WARN
+    status = "fail" if proven and large else "warn" if proven and -found.value > _WARN else "ok"
     likelihood, impact = {"ok": (0.1, 3), "warn": (0.5, 3), "fail": (0.9, 4)}[status]
     verdict = Words(zh="统计上成立" if proven else "统计上不成立", en="statistically established" if proven else "not statistically established")
     numbers = (

@@ -37,7 +37,7 @@ class Archive:
     """
 
     def __init__(self, directory: Path, *, create: bool = False) -> None:
-        self.directory = directory
+        self.directory = directory.absolute()
         self.ledger = Ledger.open(directory, create=create)
 
     @classmethod
