@@ -27,7 +27,7 @@ PAGES: dict[str, Callable[[Tongue], str]] = {
     "price-book": price_book_page, "exit-codes": exit_codes_page, "events": events_page, "ledger": ledger_page,
     "bundle": bundle_page, "http": http_page, "api": api_page,
 }  # fmt: skip
-_SHOWN = re.compile(r"(?P<head><!-- file: (?P<path>\S+) -->\n```\w*\n)(?:.*?\n)?```\n", re.DOTALL)
+_SHOWN = re.compile(r"(?P<head><!-- file: (?P<path>\S+) -->\n```\w*\n)(?:.*?\n)??```\n", re.DOTALL)
 
 
 def render() -> tuple[dict[Path, str], list[str], set[str]]:

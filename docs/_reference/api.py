@@ -28,7 +28,7 @@ def api_page(tongue: Tongue) -> str:
     example = (
         "from bakeoff import Study\n\n"
         'study = Study.open("examples/chinese-reviews/bakeoff.yaml", out="build/demo/study")\n'
-        "decision = study.run()                      # {}\n"
+        "decision = study.run()  # {}\n"
         "print(decision.outcome, decision.recommended.id, decision.p_best)\n"
         'again = Study.open("build/demo/study", overrides={{"requirements.latency.p95": "5ms"}}).decide()\n'
         'study.ship("build/demo/bundle")'

@@ -10,6 +10,7 @@ from bakeoff.schema.decision import Decision
 
 def decision_page(tongue: Tongue) -> str:
     """Return the page of the decision document."""
+    tongue.here = {model.__name__ for model in reachable(Decision)}
     blocks = [
         f"## {model.__name__}\n\n{tongue.code(first_line(model))}\n\n{record_table(model, tongue)}"
         for model in reachable(Decision)

@@ -27,6 +27,8 @@ _PLAIN = {
     str: ("text", "文本"), int: ("whole number", "整数"), float: ("number", "数"), bool: ("yes or no", "是或否"),
     Any: ("anything", "任意"),
 }  # fmt: skip
+_ELSEWHERE = {"Artifact": "bundle", "Promise": "bundle"}
+"""Pages of records that have their section on another page; the others are on that of the decision."""
 _SECONDS = ((31_557_600.0, "yr"), (86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"))
 
 
@@ -90,7 +92,10 @@ def _one(annotation: Any, tongue: Tongue) -> str:  # noqa: ANN401, PLR0911 - one
     if annotation is Words:
         return tongue.say("words {zh, en}", "双语文字 {zh, en}")
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
+        name = annotation.__name__
+        end = ".md" if tongue.language == "en" else ".zh.md"
+        page = "" if name in tongue.here else f"{_ELSEWHERE.get(name, 'decision')}{end}"
+        return f"[{name}]({page}#{name.lower()})"
     en, zh = _PLAIN.get(annotation, (str(annotation), str(annotation)))
     return tongue.say(en, zh)
 

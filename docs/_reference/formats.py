@@ -6,6 +6,7 @@ from typing import get_args
 
 from docs._reference.fields import record_table
 from docs._reference.text import Tongue, first_line, page, table, tick
+from pydantic import BaseModel
 
 from bakeoff import commands
 from bakeoff.delivery.report import PromiseVerdict, VerifyReport
@@ -15,6 +16,7 @@ from bakeoff.schema.artifact import Artifact, FileEntry, InputColumn, Rule
 from bakeoff.schema.contract import Contract, Manifest, Promise
 from bakeoff.schema.trial import Environment, Failure, FailureCode, Fidelity, StepResult
 from bakeoff.store import journal, ledger, study_lock
+from bakeoff.study import PRICES
 
 EVENTS: dict[EventKind, tuple[str, str]] = {
     "started": ("work on a trial begins", "开始一次试验"),
@@ -152,6 +154,7 @@ def events_page(tongue: Tongue) -> str:
 
 def ledger_page(tongue: Tongue) -> str:
     """Return the page of the study folder and the ledger."""
+    tongue.here = {model.__name__ for model in (StepResult, Fidelity, Failure, Environment)}
     folder = [
         (ledger.JOURNAL, tongue.say("the append-only journal: what counts", "只追加的日志：以它为准")),
         (
@@ -176,6 +179,11 @@ def ledger_page(tongue: Tongue) -> str:
             tongue.say("locked while a run lives, so that two runs cannot mix", "运行期间上锁，两次运行不会混在一起"),
         ),
         ("data/", tongue.say("the frozen data: rows used, splits, profile", "冻结的数据：使用的行、划分、画像")),
+        (
+            PRICES,
+            tongue.say("copy of the price book, if the specification names one", "价目表的副本，规格书指明时才有"),
+        ),
+        ("work/", tongue.say("working files of a run; empty afterwards", "运行时的工作文件；之后为空")),
         ("artifacts/", tongue.say("what was built, by content key", "构建的产物，按内容键存放")),
         (
             "decision.json",
@@ -265,9 +273,8 @@ BUNDLE: tuple[tuple[str, str, str], ...] = (
     ("report.html", "the report", "报告"),
     (
         "contract-rows.jsonl.gz",
-        "confirm rows with the true label and the trial's answer; absent with `--no-rows`; "
-        "rows with personal data stay behind when `risk.personal_data` says so",
-        "确认集的行、真实标签与试验的回答；使用 `--no-rows` 时没有；按 `risk.personal_data` 的要求，含个人信息的行不会随包交付",
+        "confirm rows with the true label and the trial's answer; masked where the study masked; absent with `--no-rows`",
+        "确认集的行、真实标签与试验的回答；研究里遮盖过的这里也遮盖；使用 `--no-rows` 时没有",
     ),
     (
         "model/",
@@ -293,7 +300,18 @@ BUNDLE: tuple[tuple[str, str, str], ...] = (
 
 def bundle_page(tongue: Tongue) -> str:
     """Return the page of the bundle."""
-    records = [Manifest, FileEntry, InputColumn, Contract, Promise, Artifact, Rule, VerifyReport, PromiseVerdict]
+    records: list[type[BaseModel]] = [
+        Manifest,
+        FileEntry,
+        InputColumn,
+        Contract,
+        Promise,
+        Artifact,
+        Rule,
+        VerifyReport,
+        PromiseVerdict,
+    ]
+    tongue.here = {model.__name__ for model in records}
     return page(
         tongue,
         tongue.say("The bundle", "交付包"),

@@ -24,13 +24,15 @@ class Tongue:
     Args:
         language: ``en`` or ``zh``.
 
-    ``missing`` collects the English sentences of the code that have no Chinese yet, ``used`` every key that was looked up.
+    ``missing`` collects the English sentences of the code that have no Chinese yet, ``used`` every key that was looked up;
+    ``here`` names the records that have a section on the page.
     """
 
     def __init__(self, language: str) -> None:
         self.language = language
         self.missing: list[str] = []
         self.used: set[str] = set()
+        self.here: set[str] = set()
 
     def say(self, en: str, zh: str) -> str:
         """Return what a page itself says."""

@@ -27,7 +27,7 @@ from bakeoff.tasks.base import cost_matrix
 _CODE = {"build": 1, "export": 1, "compress": 1, "load": 1, "predict": 1, "time": 1, "risk": 1}
 """Raise one when the step finds something else for the same content; part of its keys."""
 _CALIBRATE_SECONDS = {"quick": 5.0, "standard": 20.0, "rigorous": 60.0}
-_CALIBRATE_ROWS = 64
+_CALIBRATE_ROWS = {"quick": 24, "standard": 64, "rigorous": 128}
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def calibrate_rows(candidate: Candidate, available: int, *, probe: bool, preset:
         return 0
     per_row = candidate.variant.cost.predict_per_1000 / 1000
     fit = available if per_row <= 0 else int(_CALIBRATE_SECONDS[preset] / per_row)
-    return min(available, max(_CALIBRATE_ROWS, fit))
+    return min(available, max(_CALIBRATE_ROWS[preset], fit))
 
 
 def _build(trial: Trial, spec: Spec, facts: Facts, family: FamilyTraits) -> StepPlan:
