@@ -39,7 +39,7 @@ def main() -> int:
         _, found = bakeoff("verify", bundle)
         figures = compare(study, bundle)
     same = found["same_labels"] == found["rows"]
-    print(f"labels: {found['rows_same']} of {found['rows']} rows the same as in the trial")
+    print(f"labels: {found['same_labels']} of {found['rows']} rows the same as in the trial")
     print(
         f"p95: trial's artefact {1000 * figures['trial']:.2f} ms, bundle {1000 * figures['bundle']:.2f} ms, ratio {figures['ratio']:.3f}"
     )

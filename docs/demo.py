@@ -1,6 +1,6 @@
-"""Keep what ``make demo`` printed, and pictures of its report, for the README: ``python -m docs.demo [STUDY]``.
+"""Keep what studies of the examples decided, and pictures of the demo's report: ``python -m docs.demo [STUDY ...]``.
 
-Needs a finished study (default ``build/demo/study``) and, for the pictures, a Chromium on the path.
+Needs finished studies (default ``build/demo/study``) and, for the pictures, a Chromium on the path.
 """
 
 from __future__ import annotations
@@ -20,25 +20,30 @@ SIZES = {"desktop": (1280, 1600), "phone": (390, 1400)}
 
 
 def main() -> int:
-    """Write the texts and, where a browser is found, the pictures."""
-    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "demo" / "study"
-    study = Study.open(directory)
-    decision = study.decide()
-    OUT.mkdir(exist_ok=True)
-    for language in ("en", "zh"):
-        text = terminal(decision, language)
-        (OUT / f"decision.{language}.txt").write_text(text.rstrip() + "\n", encoding="utf-8")
-        print(text)
+    """Write the texts of every study named and, where a browser is found, the pictures of the demo's."""
+    for directory in [Path(name) for name in sys.argv[1:]] or [ROOT / "build" / "demo" / "study"]:
+        study = Study.open(directory)
+        decision = study.decide()
+        OUT.mkdir(exist_ok=True)
+        for language in ("en", "zh"):
+            text = terminal(decision, language)
+            (OUT / f"{decision.study}.{language}.txt").write_text(text.rstrip() + "\n", encoding="utf-8")
+            print(text)
+        if decision.study == "chinese-reviews":
+            _pictures(study)
+    return 0
+
+
+def _pictures(study: Study) -> None:
     browser = next((found for name in ("chromium", "google-chrome", "chrome") if (found := shutil.which(name))), None)
     if browser is None:
         print("no Chromium: no pictures")
-        return 0
+        return
     IMAGES.mkdir(exist_ok=True)
     for language, end in (("en", ""), ("zh", ".zh")):
         page = study.report(language, "html")
         for name, size in SIZES.items():
             _shoot(browser, page, IMAGES / f"report-{name}{end}.png", size)
-    return 0
 
 
 def _shoot(browser: str, page: str, path: Path, size: tuple[int, int]) -> None:

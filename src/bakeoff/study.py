@@ -17,6 +17,7 @@ from bakeoff.schema.decision import Decision
 from bakeoff.schema.errors import StudyError
 from bakeoff.schema.loading import load_spec, override
 from bakeoff.schema.spec import Spec
+from bakeoff.schema.trial import Proposal
 from bakeoff.search import Plan, ask, compose, plan
 from bakeoff.store.archive import Archive
 
@@ -29,6 +30,10 @@ PRICES = "price-book.yaml"
 OnEvent = Callable[["Event"], None]
 
 _OUT_OF_TIME = Words(zh="到达时间上限", en="the time limit was reached")
+_NO_PROGRESS = Words(
+    zh="有试验既没有结果也没有失败原因，已停止（属于 Bakeoff 的缺陷，请报告）",
+    en="a trial left neither a result nor a reason: stopped (a fault of Bakeoff, please report it)",
+)
 _OUT_OF_TRIALS = Words(zh="到达试验次数上限", en="the limit on the number of trials was reached")
 
 
@@ -110,9 +115,14 @@ class Study:
         """Ask, evaluate, tell: until the search is content or a budget ends it."""
         deadline = time.monotonic() + 1.5 * self.spec.budget.time
         shortlist: tuple[str, ...] = ()
+        before: Proposal | None = None
         while True:
             proposal = ask(self.spec, archive.evidence(), shortlist)
             archive.told(proposal)
+            if proposal.trials and proposal == before:
+                archive.stopped(_NO_PROGRESS)
+                return
+            before = proposal
             if not proposal.trials:
                 found = self._shortlist(archive)
                 if set(found) <= set(shortlist):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from bakeoff.schema.plugin import CheckTraits
 
 _NAME = "personal_data"
 _ROWS_TITLE = Words(zh="数据中的个人信息", en="Personal data in the rows")
+_NUMBER = re.compile(r"[-+]?\d+\.\d*(?:[eE][-+]?\d+)?|[-+]?\d+[eE][-+]?\d+|\b[0-9a-f]{32,}\b")
+"""Weights, thresholds and hashes: sixteen digits in a row may pass a card number's checksum by chance."""
 _INSIDE_TITLE = Words(zh="模型文件中的个人信息", en="Personal data inside the model's files")
 _STANDARDS = (
     "NIST AI RMF MEASURE 2.10", "PIPL Art. 6", "PIPL Art. 51", "PIPL Art. 55", "生成式人工智能服务管理暂行办法 第七条",
@@ -84,7 +87,7 @@ def _inside(context: RiskContext) -> Finding:
         if path.is_file() and path.suffix in _SUFFIXES and path.stat().st_size <= _LARGEST:
             files += 1
             for text in _strings(path):
-                for match in personal.find(text) if len(text) > 5 else ():
+                for match in personal.find(_NUMBER.sub(" ", text)) if len(text) > 5 else ():
                     kinds[match.kind] = kinds.get(match.kind, 0) + (match.kind in personal.CERTAIN)
                 verbatim.update(known.intersection({text}, text.splitlines()))
     certain = {kind: count for kind, count in sorted(kinds.items()) if count}

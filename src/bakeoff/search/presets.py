@@ -8,6 +8,8 @@ from bakeoff.schema.candidate import Candidate
 from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Spec
 
+LEAST_TRAIN = 150
+"""Fewest training rows of a rung; with up to twice as many in all, every rung trains on all of them."""
 MIN_ROWS = 60
 """Fewest rows a quality figure is read from: below it, intervals of ±12 points and more say nothing."""
 
@@ -69,11 +71,18 @@ def fitting_rows(candidate: Candidate, rows: int, seconds: float) -> int:
     return min(rows, max(MIN_ROWS, fit))
 
 
+def _train_rows(fraction: float, train: int) -> int:
+    """Return the training rows of a rung: small data are not cut into shares no model could learn from."""
+    if train <= 2 * LEAST_TRAIN:
+        return train
+    return max(LEAST_TRAIN, round(fraction * train))
+
+
 def rung_rows(candidate: Candidate, spec: Spec, profile: Profile, rung: int) -> tuple[int, int | None]:
     """Return (training rows, select limit) of an arm at a rung; a limit equal to the whole split is None."""
     settings = preset(spec)
     limit = settings.limits[rung]
     wanted = min(profile.split.select, limit) if limit else profile.split.select
     fit = fitting_rows(candidate, wanted, settings.slice * spec.budget.time)
-    rows = round(settings.fractions[rung] * profile.split.train) if candidate.variant.trains else 0
+    rows = _train_rows(settings.fractions[rung], profile.split.train) if candidate.variant.trains else 0
     return rows, None if fit >= profile.split.select else fit
