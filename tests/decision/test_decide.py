@@ -50,13 +50,29 @@ def test_every_candidate_has_one_reason(decision: Decision) -> None:
     assert decision.candidates[0].id == E5.id
 
 
-def test_eliminated_names_rung_share_and_probability() -> None:
+def test_eliminated_says_what_the_search_said_once() -> None:
     found = next(item for item in decide(make_world([CHAR, WORD])).candidates if item.id == WORD.id)
     assert found.status == "eliminated"
     assert found.stage == "rung 0"
     assert found.p_best == 0.004
-    assert "rung 0 with 11% of the training rows" in found.reason.en
-    assert "第 0 轮（11% 的训练数据）被淘汰" in found.reason.zh
+    assert found.reason == Words(zh="淘汰：明显不如领先者。", en="Eliminated: clearly behind the leader.")
+
+
+def test_a_failure_is_told_in_chinese_or_marked_as_quoted() -> None:
+    quoted = next(item for item in decide(make_world([CHAR, BROKEN])).candidates if item.id == BROKEN.id)
+    assert quoted.reason.zh == "在训练时失败，原文：over the time limit of 600 s。"
+    told = dataclasses.replace(BROKEN, failure_zh="超过了单步时限 600 s")
+    both = next(item for item in decide(make_world([CHAR, told])).candidates if item.id == BROKEN.id)
+    assert both.reason.zh == "在训练时失败：超过了单步时限 600 s。"
+    assert both.reason.en == quoted.reason.en == "Failed while it was built: over the time limit of 600 s."
+
+
+def test_every_remark_on_a_figure_is_in_both_languages() -> None:
+    figures = [
+        item for one in decide(make_world([CHAR, WORD, LLM])).candidates for item in one.metrics.values() if item.remark
+    ]
+    assert any("needs at least" in item.remark and "至少需要" in item.remark_zh for item in figures)
+    assert all(item.remark_zh for item in figures)
 
 
 def test_budgetary_stops_are_not_reached_and_never_recommended() -> None:

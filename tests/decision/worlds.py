@@ -70,6 +70,7 @@ class Stack:
     agree: float = 0.7
     same_as: str | None = None
     failure: str | None = None
+    failure_zh: str = ""
     elimination: str | None = None
     timed: bool = True
     limit: int | None = None
@@ -165,7 +166,7 @@ class _Maker:
             rows += self._timed(stack, best)
         if stack.failure is not None:
             rows.append(self._step(stack, "build", Fidelity(seed=self.seed), "rung", status="failed", failure=Failure(
-                code="timeout", reason=stack.failure)))  # fmt: skip
+                code="timeout", reason=stack.failure, reason_zh=stack.failure_zh)))  # fmt: skip
         return rows
 
     def _judged(

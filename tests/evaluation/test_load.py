@@ -121,6 +121,7 @@ def test_the_highest_rate_is_verified_by_a_real_run(clock: ScriptedClock) -> Non
     assert found.high is not None
     assert found.low <= found.value <= found.high
     assert "open loop" in found.remark
+    assert f"发出 {found.n} 次请求" in found.remark_zh
 
 
 def test_a_server_slower_under_load_than_alone_is_backed_off(clock: ScriptedClock) -> None:

@@ -12,6 +12,7 @@ from sklearn import metrics
 from bakeoff.data.transforms.rule import scale
 from bakeoff.evaluation.parity import gate, measure_parity
 from bakeoff.evaluation.quality import check_probabilities, measure_quality
+from bakeoff.evaluation.recorder import failure_of
 from bakeoff.evaluation.rule import fit_rule, fit_temperature
 from bakeoff.schema import Rule, Spec, StepError
 
@@ -100,8 +101,10 @@ def test_a_lossy_pass_may_change_three_labels_in_a_hundred() -> None:
         if fine:
             gate(*found, lossy=True)
         else:
-            with pytest.raises(StepError, match=r"4\.0 %"):
+            with pytest.raises(StepError, match=r"4\.0 %") as caught:
                 gate(*found, lossy=True)
+            assert caught.value.zh == "压缩后，100 行校准数据中有 4.0 % 的标签变了（上限 3 %）"
+            assert failure_of(caught.value).reason_zh == caught.value.zh
 
 
 @pytest.mark.parametrize("k", [2, 4])

@@ -135,6 +135,7 @@ def test_a_fail_on_a_busy_machine_is_refused_after_repeating(world: World) -> No
     assert found["latency_p95"].low == pytest.approx(0.03 / noise.SLOWED, rel=1e-3)  # what CPU time alone proves
     assert found["latency_p95"].high == pytest.approx(0.07, rel=1e-3)
     assert "busy" in found["latency_p95"].remark
+    assert "测量时机器正忙" in found["latency_p95"].remark_zh
     assert world.requests > 5
 
 
@@ -162,6 +163,7 @@ def test_too_few_requests_refuse_the_percentile_and_say_how_many_are_missing(wor
     assert found["latency_p95"].validity == "refused"
     assert found["latency_p95"].value is None
     assert "90 requests, 30 were timed: 60 are missing" in found["latency_p95"].remark
+    assert found["latency_p95"].remark_zh == "p95 至少需要 90 次请求，只测了 30 次，还差 60 次"
     assert found["latency_p50"].value == pytest.approx(0.4, rel=1e-3)
 
 
@@ -212,7 +214,8 @@ def test_warming_up_ends_by_number_or_by_time(world: World) -> None:
 def test_what_counts_as_quiet(waiting: float | None, ratio: float, spread: float, quiet: bool) -> None:
     state = Busyness(waiting, ratio, spread, 10.0, 0.5)
     assert state.quiet is quiet
-    assert ("waiting for a core" in state.remark()) is (waiting is not None)
+    assert ("waiting for a core" in state.remark().en) is (waiting is not None)
+    assert ("等待 CPU 核心" in state.remark().zh) is (waiting is not None)
 
 
 def test_the_kernel_counts_how_long_we_wait() -> None:

@@ -420,7 +420,10 @@ def no_clear_winner() -> Decision:
     """Return two finalists nobody can tell apart."""
     first, second, *rest = candidates()
     slow, remark = rest[1], "p95 needs at least 90 requests; 12 measured, 78 are missing"
-    refused = Metric(value=None, n=12, unit="s", validity="refused", verdict="refused", remark=remark)
+    remark_zh = "p95 至少需要 90 次请求，只测了 12 次，还差 78 次"
+    refused = Metric(
+        value=None, n=12, unit="s", validity="refused", verdict="refused", remark=remark, remark_zh=remark_zh
+    )
     rest[1] = slow.model_copy(update={"metrics": slow.metrics | {"latency_p95": refused}})
     tied = (
         first.model_copy(update={"status": "within_indifference", "p_best": 0.58}),

@@ -193,3 +193,15 @@ def test_the_same_decision_gives_the_same_page() -> None:
     assert render(examples.crowded(20), "zh") == render(
         Decision.model_validate_json(examples.crowded(20).model_dump_json()), "zh"
     )
+
+
+def test_remarks_are_shown_in_both_languages_and_an_old_one_in_english() -> None:
+    page = render(examples.no_clear_winner(), format="html", language="zh")
+    assert "拒绝给数" in (record := render(examples.no_clear_winner(), format="md", language="zh"))
+    assert "p95 至少需要 90 次请求" in record
+    assert "p95 needs" not in record
+    assert page.count("p95 至少需要 90 次请求，只测了 12 次，还差 78 次") >= 1
+    assert page.count("p95 needs at least 90 requests; 12 measured, 78 are missing") >= 1
+    old = examples.no_clear_winner().model_dump_json().replace("p95 至少需要 90 次请求，只测了 12 次，还差 78 次", "")
+    fallen_back = render(Decision.model_validate_json(old), format="html", language="zh")
+    assert "p95 needs at least 90 requests; 12 measured, 78 are missing" in fallen_back

@@ -90,6 +90,7 @@ def noise_ceiling(frozen: Frozen, seed: int = 0, threads: int = 1) -> Measuremen
         min(high, 1 - accuracy),
     )  # the labels allow at least what a model reached on them
     low = min(sure_noise(labels, probabilities), noise)
+    remark = _remark(frozen, noise, low, accuracy)
     return Measurement(
         name="noise_ceiling",
         value=1 - noise,
@@ -99,18 +100,26 @@ def noise_ceiling(frozen: Frozen, seed: int = 0, threads: int = 1) -> Measuremen
         n=len(rows),
         unit="accuracy",
         provenance="predicted",
-        remark=_remark(frozen, noise, low, accuracy),
+        remark=remark.en,
+        remark_zh=remark.zh,
     )
 
 
-def _remark(frozen: Frozen, noise: float, low: float, accuracy: float) -> str:
+def _remark(frozen: Frozen, noise: float, low: float, accuracy: float) -> Words:
     conflicts = frozen.profile.conflicting_rows
     repeated = conflicts + int(frozen.copies[frozen.copies > 1].sum())
-    seen = f" Direct evidence: {conflicts} of {repeated} repeated rows carry two labels." if conflicts else ""
-    return (
-        f"Confident learning doubts {noise:.1%} of the labels, with a linear model that is right on {accuracy:.1%}. "
+    seen = Words(zh="", en="")
+    if conflicts:
+        seen = Words(
+            zh=f"直接证据：{repeated} 行重复数据中，有 {conflicts} 行同文异标。",
+            en=f" Direct evidence: {conflicts} of {repeated} repeated rows carry two labels.",
+        )
+    return Words(
+        zh=f"置信学习用一个准确率 {accuracy:.1%} 的线性模型，认为 {noise:.1%} 的标签可疑。它会把这个模型觉得难的行当成错标，"
+        f"所以真实上限可能更高；即使在模型最有把握的地方，也至少有 {low:.1%} 的标签与之不符。{seen.zh}",
+        en=f"Confident learning doubts {noise:.1%} of the labels, with a linear model that is right on {accuracy:.1%}. "
         "It takes rows that are hard for this model for "
-        f"wrong labels, so the true ceiling may be higher; even where the model is surest, at least {low:.1%} of the labels disagree.{seen}"
+        f"wrong labels, so the true ceiling may be higher; even where the model is surest, at least {low:.1%} of the labels disagree.{seen.en}",
     )
 
 
@@ -202,6 +211,7 @@ def _too_few(frozen: Frozen, rows: NDArray[np.int64]) -> Measurement | None:
         provenance="predicted",
         validity="refused",
         remark=need,
+        remark_zh=f"除 confirm 外至少需要 {_FEWEST} 行，每类至少 {2 * _FOLDS} 行；现有 {len(rows)} 行，最少的一类只有 {rarest} 行",
     )
 
 
@@ -217,7 +227,12 @@ def naive_score(frozen: Frozen, seed: int = 0) -> Measurement:
     order = np.random.default_rng([seed, 1]).permutation(len(rows))[:_RAW_ROWS]
     held = len(order) // _HELD_OUT
     return _scored(
-        frozen, rows[order[held:]], rows[order[:held]], seed, "naive_score", "random split with duplicates left in"
+        frozen,
+        rows[order[held:]],
+        rows[order[:held]],
+        seed,
+        "naive_score",
+        Words(zh="随机划分，未去重", en="random split with duplicates left in"),
     )
 
 
@@ -233,15 +248,16 @@ def honest_score(frozen: Frozen, seed: int = 0) -> Measurement:
         held.astype(np.int64),
         seed,
         "honest_score",
-        "duplicates removed, groups and time honoured",
+        Words(zh="已去重，遵守分组与时间先后", en="duplicates removed, groups and time honoured"),
     )
 
 
 def _scored(
-    frozen: Frozen, train: NDArray[np.int64], held: NDArray[np.int64], seed: int, name: str, remark: str
+    frozen: Frozen, train: NDArray[np.int64], held: NDArray[np.int64], seed: int, name: str, remark: Words
 ) -> Measurement:
     if len(held) < 2 or len(np.unique(frozen.labels[train])) < 2:
-        return Measurement(name=name, value=None, unit="accuracy", validity="refused", remark="too few rows")
+        few = Words(zh="行数太少", en="too few rows")
+        return Measurement(name=name, value=None, unit="accuracy", validity="refused", remark=few.en, remark_zh=few.zh)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a model short of convergence is good enough here
         distinct, place = np.unique(np.concatenate([train, held]), return_inverse=True)
@@ -259,7 +275,8 @@ def _scored(
         confidence=0.95,
         n=len(held),
         unit="accuracy",
-        remark=f"linear model, {len(train)} training rows; {remark}",
+        remark=f"linear model, {len(train)} training rows; {remark.en}",
+        remark_zh=f"线性模型，{len(train)} 行训练数据；{remark.zh}",
     )
 
 

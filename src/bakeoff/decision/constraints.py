@@ -24,7 +24,11 @@ from bakeoff.schema.base import Words
 from bakeoff.schema.decision import ConstraintVerdict, Metric, Relaxation, Verdict
 from bakeoff.schema.spec import Spec
 
-BUSY_REMARK = "the machine was busy with other work; measure again on a quiet one"
+BUSY_REMARK = Words(
+    zh="测量时机器正忙，请在空闲时重测", en="the machine was busy with other work; measure again on a quiet one"
+)
+_NOTHING = Words(zh="", en="")
+_NOT_MEASURED = Words(zh="没有测到", en="not measured")
 _AT_LEAST = frozenset({"floor", "throughput"})
 
 
@@ -34,7 +38,7 @@ class Judgement:
 
     verdict: Verdict
     p_meets: float | None
-    remark: str = ""
+    remark: Words = _NOTHING
 
 
 def judge(view: View, known: Known, name: str, limit: float, confidence: float) -> Judgement:
@@ -44,20 +48,20 @@ def judge(view: View, known: Known, name: str, limit: float, confidence: float) 
         return _latency(view, known, metric, limit, confidence)
     if metric == "quality":
         if view.id not in known.quality:
-            return Judgement("unproven", None, "not evaluated")
+            return Judgement("unproven", None, Words(zh="没有评测", en="not evaluated"))
         return _plain(float((known.quality[view.id].sampling >= limit).mean()), confidence)
     if metric == "throughput":
         return _throughput(view, known, limit, confidence)
     value = single(view, metric)
     if value is None:
-        return Judgement("unproven", None, "not measured")
+        return Judgement("unproven", None, _NOT_MEASURED)
     return _plain(float(value <= limit), confidence)
 
 
 def _throughput(view: View, known: Known, limit: float, confidence: float) -> Judgement:
     found = known.rates[view.id]
     if found is None or found.value is None:
-        return Judgement("unproven", None, "not measured")
+        return Judgement("unproven", None, _NOT_MEASURED)
     passes = float((rate_draws(found, known.draws) >= limit).mean())
     if found.validity == "noisy" and passes < confidence:
         return Judgement("refused", None, BUSY_REMARK)
@@ -81,7 +85,7 @@ def _plain(p_meets: float, confidence: float) -> Judgement:
 def _latency(view: View, known: Known, metric: str, limit: float, confidence: float) -> Judgement:
     found = known.percentiles[view.id].get(metric)
     if found is None:
-        return Judgement("unproven", None, "not measured")
+        return Judgement("unproven", None, _NOT_MEASURED)
     passes, at_best = float((found.draws <= limit).mean()), float((found.floor <= limit).mean())
     if at_best <= 1.0 - confidence:
         return Judgement("misses", at_best)
@@ -92,9 +96,13 @@ def _latency(view: View, known: Known, metric: str, limit: float, confidence: fl
     return _plain(passes, confidence)
 
 
-def missing_remark(metric: str, n: int, missing: int) -> str:
+def missing_remark(metric: str, n: int, missing: int) -> Words:
     """Return why a percentile is refused."""
-    return f"{metric.removeprefix('latency_')} needs at least {n + missing} requests; {missing} are missing"
+    name = metric.removeprefix("latency_")
+    return Words(
+        zh=f"{name} 至少需要 {n + missing} 次请求，还差 {missing} 次",
+        en=f"{name} needs at least {n + missing} requests; {missing} are missing",
+    )
 
 
 def verdicts(
@@ -107,7 +115,8 @@ def verdicts(
         if limit is None:
             continue
         key = spec.requirements.quality.metric if name == "floor" else METRIC_OF[name]
-        metric = metrics.get(key, Metric(value=None, verdict="unproven", remark="not measured"))
+        absent = Metric(value=None, verdict="unproven", remark=_NOT_MEASURED.en, remark_zh=_NOT_MEASURED.zh)
+        metric = metrics.get(key, absent)
         judged = judge(view, known, name, limit, premises.confidence)
         label = METRIC_NAMES[key]
         found.append(
@@ -155,24 +164,13 @@ def _text(name: str, label: Words, metric: Metric, limit: float, judged: Judgeme
         shown = Words(zh=f"为 {value}{spread[0]}", en=f"is {value}{spread[1]}")
     sure = judged.p_meets
     doubt = ("", "") if sure is None or sure in {0.0, 1.0} else (f"（把握 {chance(sure)}）", f" ({chance(sure)} sure)")
-    because = f": {judged.remark}" if judged.remark else ""
+    why = judged.remark
+    because = Words(zh=f"：{why.zh}", en=f": {why.en}") if why.en else _NOTHING
     wanted = figure(METRIC_OF[name], limit)
     return Words(
-        zh=f"{spaced(label.zh)}{shown.zh}，{bound.zh} {wanted}：{said.zh}{doubt[0]}{_remark_zh(judged.remark)}。",
-        en=f"{opening(label.en)} {shown.en} against {bound.en} {wanted}: {said.en}{doubt[1]}{because}.",
+        zh=f"{spaced(label.zh)}{shown.zh}，{bound.zh} {wanted}：{said.zh}{doubt[0]}{because.zh}。",
+        en=f"{opening(label.en)} {shown.en} against {bound.en} {wanted}: {said.en}{doubt[1]}{because.en}.",
     )
-
-
-def _remark_zh(remark: str) -> str:
-    if not remark:
-        return ""
-    if "needs at least" in remark:
-        digits = [part for part in remark.replace(";", "").split() if part.isdigit()]
-        return f"：至少需要 {digits[0]} 次请求，还差 {digits[1]} 次"
-    return {
-        "not measured": "：没有测到",
-        "not evaluated": "：没有评测",
-    }.get(remark, "：测量时机器正忙，请在空闲时重测")
 
 
 def _rules(view: View, known: Known, spec: Spec) -> list[ConstraintVerdict]:

@@ -147,4 +147,5 @@ def _next(fit: Curve | None, metric: str, points: int) -> Measurement | None:
     return Measurement(
         name=metric, value=value, low=min(low, value), high=max(high, value), n=points, unit="", provenance="predicted",
         remark=f"gain of {_MORE} more labelled rows; power law through {points} sizes",
+        remark_zh=f"再增加 {_MORE} 行标注带来的提升；由 {points} 个规模拟合的幂律推算",
     )  # fmt: skip

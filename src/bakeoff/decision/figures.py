@@ -10,6 +10,7 @@ from bakeoff.decision.latency import Percentile
 from bakeoff.decision.premises import LIMITS, Premises
 from bakeoff.decision.view import View
 from bakeoff.decision.world import METRIC_OF, Known
+from bakeoff.schema.base import Words
 from bakeoff.schema.decision import Metric
 from bakeoff.schema.economics import CostEstimate
 from bakeoff.schema.measurement import Measurement, Validity
@@ -21,6 +22,8 @@ _SHOWN = (
 )  # fmt: skip
 _SLACK = {"latency_p95": 0.05, "cost": 0.02, "memory": 0.02}
 """Differences that do not count on the Pareto front, as a share: below them it is noise."""
+_NOTHING = Words(zh="", en="")
+_BUSY = Words(zh="测量时机器正忙于别的任务", en="taken while the machine was busy with other work")
 
 
 def interval(draws: Draws, confidence: float, value: float) -> tuple[float, float]:
@@ -47,7 +50,8 @@ def figures(view: View, known: Known, premises: Premises) -> dict[str, Metric]:
         limit, key = getattr(premises, name), known.judging.metric if name == "floor" else METRIC_OF[name]
         if limit is not None and key in found:
             judged = judge(view, known, name, limit, premises.confidence)
-            extra = {"remark": judged.remark} if judged.remark else {}
+            said = judged.remark
+            extra = {"remark": said.en, "remark_zh": said.zh} if said.en else {}
             found[key] = found[key].model_copy(update={"verdict": judged.verdict, **extra})
     return found
 
@@ -57,9 +61,7 @@ def _quality(view: View, known: Known, confidence: float) -> dict[str, Metric]:
     if quality is None or seen is None:
         return {}
     low, high = interval(quality.sampling, confidence, quality.value)
-    remark = "" if view.final else "judged on the select rows, not on confirm"
-    if quality.carried:
-        remark = "judged on the select rows; carried over to confirm by its difference to the finalists"
+    remark = _judged_on(final=view.final, carried=quality.carried)
     found = {
         known.judging.metric: Metric(
             value=quality.value,
@@ -67,28 +69,43 @@ def _quality(view: View, known: Known, confidence: float) -> dict[str, Metric]:
             high=high,
             n=seen.n,
             provenance="predicted" if quality.carried else "measured",
-            remark=remark,
+            remark=remark.en,
+            remark_zh=remark.zh,
         )
     }
     if known.judging.metric != "accuracy":
-        found["accuracy"] = Metric(value=score("accuracy", seen.actual, seen.predicted), n=seen.n, remark=remark)
+        accuracy = score("accuracy", seen.actual, seen.predicted)
+        found["accuracy"] = Metric(value=accuracy, n=seen.n, remark=remark.en, remark_zh=remark.zh)
     return found
+
+
+def _judged_on(*, final: bool, carried: bool) -> Words:
+    if carried:
+        return Words(
+            zh="在选择集上评测，再按它与决赛方案的差距折算到确认集",
+            en="judged on the select rows; carried over to confirm by its difference to the finalists",
+        )
+    if final:
+        return _NOTHING
+    return Words(zh="在选择集上评测，未用确认集", en="judged on the select rows, not on confirm")
 
 
 def _percentile(name: str, found: Percentile, confidence: float) -> Metric:
     if found.missing:
         remark = missing_remark(name, found.n, found.missing)
-        return Metric(value=None, n=found.n, unit="s", validity="refused", remark=remark)
+        return Metric(value=None, n=found.n, unit="s", validity="refused", remark=remark.en, remark_zh=remark.zh)
     low, high = interval(found.draws, confidence, found.value)
-    noisy = "taken while the machine was busy with other work" if found.noisy else ""
+    noisy = _BUSY if found.noisy else _NOTHING
     validity: Validity = "noisy" if found.noisy else "valid"
-    return Metric(value=found.value, low=low, high=high, n=found.n, unit="s", validity=validity, remark=noisy)
+    return Metric(
+        value=found.value, low=low, high=high, n=found.n, unit="s", validity=validity, remark=noisy.en, remark_zh=noisy.zh
+    )  # fmt: skip
 
 
 def _metric(found: Measurement) -> Metric:
     return Metric(
         value=found.value, low=found.low, high=found.high, n=found.n, unit=found.unit, provenance=found.provenance,
-        validity=found.validity, remark=found.remark,
+        validity=found.validity, remark=found.remark, remark_zh=found.remark_zh,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from bakeoff.decision.choose import LIKELY, Choice
 from bakeoff.decision.constraints import Judgement, judge, rule_reason
 from bakeoff.decision.premises import LIMITS, Premises
 from bakeoff.decision.view import View
-from bakeoff.decision.words import METRIC_NAMES, chance, figure, money, number, percent, spaced
+from bakeoff.decision.words import METRIC_NAMES, chance, figure, money, number, spaced
 from bakeoff.decision.world import METRIC_OF, Known, World
 from bakeoff.schema.base import Words
 from bakeoff.schema.decision import CandidateStatus, Metric
@@ -249,7 +249,7 @@ class Reasons:
                 en="Ruled out under the earlier limits; feasible under these, but not evaluated in full yet: run again to settle it.",
             )
         if found is not None:
-            return "eliminated", _eliminated(found.rung, found.fraction, found.p_best, found.reason)
+            return "eliminated", _eliminated(found.reason)
         if index is not None:
             scored = number(self.known.quality[view.id].value)
             return "eliminated", Words(
@@ -283,23 +283,16 @@ class Reasons:
         return METRIC_NAMES[self.known.judging.metric]
 
 
-def _eliminated(rung: int | None, fraction: float | None, p_best: float | None, reason: Words) -> Words:
-    if rung is None or p_best is None:
-        return _sentence(reason)
-    share = "" if fraction is None else f"（{percent(fraction)} 的训练数据）"
-    part = "" if fraction is None else f" with {percent(fraction)} of the training rows"
-    return Words(
-        zh=f"第 {rung} 轮{share}被淘汰，最优的概率只有 {chance(p_best)}：{reason.zh.rstrip('。')}。",
-        en=f"Eliminated at rung {rung}{part}, best with probability {chance(p_best)}: {reason.en.rstrip('.')}.",
-    )
+def _eliminated(reason: Words) -> Words:
+    return Words(zh=f"淘汰：{reason.zh.rstrip('。')}。", en=f"Eliminated: {reason.en.rstrip('.')}.")
 
 
 def _failed(view: View) -> Words:
     result = view.failure
     assert result is not None and result.failure is not None  # noqa: S101, PT018 - asked only for a failed candidate
-    place, why = _FAILED_AT[result.kind], result.failure.reason.rstrip(".。")
-    signal = f" ({result.failure.signal})" if result.failure.signal and result.failure.signal not in why else ""
-    return Words(zh=f"在{place.zh}时失败：{why}{signal}。", en=f"Failed {place.en}: {why}{signal}.")
+    place, why, name = _FAILED_AT[result.kind], result.failure.clause, result.failure.signal
+    signal = Words(zh=f"（{name}）", en=f" ({name})") if name and name not in why.en else Words(zh="", en="")
+    return Words(zh=f"在{place.zh}时失败{why.zh}{signal.zh}。", en=f"Failed {place.en}{why.en}{signal.en}.")
 
 
 def _sentence(reason: Words) -> Words:

@@ -10,6 +10,7 @@ import numpy as np
 from bakeoff.decision.choose import Choice
 from bakeoff.decision.figures import interval
 from bakeoff.decision.world import Known, World
+from bakeoff.schema.base import Words
 from bakeoff.schema.measurement import Measurement
 
 _MOST = 10_000_000
@@ -39,11 +40,12 @@ def corrected_score(world: World, known: Known, choice: Choice, confidence: floa
     quality, bias = known.quality[view.id], optimism(world, known, choice)
     low, high = interval(quality.sampling, confidence, quality.value)
     rows = view.judged.n if view.judged is not None else 0
-    where = "confirm" if view.final else "select"
-    remark = f"best of {choice.pool.size} on {where}; lowered by {bias:.4f} for having been selected"
+    where = Words(zh="确认集", en="confirm") if view.final else Words(zh="选择集", en="select")
+    remark = f"best of {choice.pool.size} on {where.en}; lowered by {bias:.4f} for having been selected"
+    zh = f"{where.zh}上 {choice.pool.size} 个方案中最好的一个；因为是挑出来的，已下调 {bias:.4f}"
     return Measurement(
         name=known.judging.metric, value=max(0.0, quality.value - bias), low=max(0.0, low - bias), high=max(0.0, high - bias),
-        confidence=confidence, n=rows, provenance="predicted" if quality.carried else "measured", remark=remark,
+        confidence=confidence, n=rows, provenance="predicted" if quality.carried else "measured", remark=remark, remark_zh=zh,
     )  # fmt: skip
 
 

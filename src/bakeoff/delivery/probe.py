@@ -72,7 +72,7 @@ def answers(classifier: Classifier, rows: Sequence[Row]) -> tuple[NDArray[np.int
 
 def _memory() -> Measurement:
     peak = float(peak_memory())
-    return Measurement(name="memory", value=peak, low=peak, high=peak, n=1, unit="B", remark="peak resident")
+    return Measurement(name="memory", value=peak, low=peak, high=peak, n=1, unit="B", remark="peak resident", remark_zh="常驻内存峰值")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -63,14 +63,15 @@ def _promise(limit: ConstraintVerdict, verdict: CandidateVerdict, metric: str, c
     name = metric_of(limit.name, metric)
     measured = verdict.metrics.get(name)
     if measured is None:
-        measured = Metric(value=None, unit=limit.unit, validity="refused", remark="the trial did not measure it")
+        measured = Metric(value=None, unit=limit.unit, validity="refused",
+                          remark="the trial did not measure it", remark_zh="选型时没有测量它")  # fmt: skip
     return Promise(name=name, direction=limit.direction, limit=limit.limit, unit=limit.unit, trial=_measurement(name, measured, confidence))
 
 
 def _measurement(name: str, metric: Metric, confidence: float) -> Measurement:
     return Measurement(
         name=name, value=metric.value, low=metric.low, high=metric.high, confidence=confidence, n=metric.n,
-        unit=metric.unit, provenance=metric.provenance, validity=metric.validity, remark=metric.remark,
+        unit=metric.unit, provenance=metric.provenance, validity=metric.validity, remark=metric.remark, remark_zh=metric.remark_zh,
     )  # fmt: skip
 
 

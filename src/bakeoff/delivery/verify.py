@@ -93,7 +93,8 @@ def judge(promise: Promise, here: Measurement) -> PromiseVerdict:
         few = Words(zh=f"{here.n} 次请求已足以证明", en=f"{here.n} requests were enough to prove it")
         return _verdict(promise, here, "broken", few)
     if here.value is None:
-        return _verdict(promise, here, "refused", Words(zh="未能在本机测得", en=here.remark))
+        zh = f"：{here.remark_zh}" if here.remark_zh else ""
+        return _verdict(promise, here, "refused", Words(zh=f"未能在本机测得{zh}", en=here.remark))
     sign = 1.0 if promise.direction == "min" else -1.0
     best, worst = (here.high, here.low) if promise.direction == "min" else (here.low, here.high)
     if promise.name in METRICS:
@@ -185,17 +186,19 @@ def _measured(promise: Promise, opened: Opened, seen: Seen) -> Measurement:
         return Measurement(name=name, value=size, low=size, high=size, n=1, unit="B")
     if name in seen.found:
         return seen.found[name]
-    return _refused(name, promise.unit, "not timed in this mode" if seen.rows else "there are no contract rows to measure with")
+    untimed = Words(zh="这种模式下不计时", en="not timed in this mode")
+    return _refused(name, promise.unit, untimed if seen.rows else Words(zh="没有可用来测量的契约行", en="there are no contract rows to measure with"))
 
 
 def _quality(name: str, opened: Opened, seen: Seen) -> Measurement:
     rows = seen.rows
     if not rows:
-        return _refused(name, "", "there are no contract rows in the bundle")
+        return _refused(name, "", Words(zh="交付包中没有契约行", en="there are no contract rows in the bundle"))
     predicted, shares = seen.arrays["predicted"].astype(np.int64), seen.arrays["probabilities"].astype(np.float64)
     positive = int(opened.manifest.provenance.get("positive") or 0)
     scores = measure_quality(rows.actual, predicted, shares, positive, opened.contract.confidence)
-    return next((found for found in scores if found.name == name), _refused(name, "", "this metric is not measured on these rows"))
+    absent = _refused(name, "", Words(zh="这些行上不测这个指标", en="this metric is not measured on these rows"))
+    return next((found for found in scores if found.name == name), absent)
 
 
 def _ratio(opened: Opened, seen: Seen) -> float | None:
@@ -205,5 +208,5 @@ def _ratio(opened: Opened, seen: Seen) -> float | None:
     return here.value / trial if trial and here is not None and here.value is not None else None
 
 
-def _refused(name: str, unit: str, remark: str) -> Measurement:
-    return Measurement(name=name, value=None, unit=unit, validity="refused", remark=remark)
+def _refused(name: str, unit: str, remark: Words) -> Measurement:
+    return Measurement(name=name, value=None, unit=unit, validity="refused", remark=remark.en, remark_zh=remark.zh)

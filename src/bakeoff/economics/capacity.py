@@ -72,14 +72,22 @@ def sustained_rate(service: ArrayLike, limits: dict[float, float], seed: int = 0
     times = np.asarray(service, dtype=np.float64)
     if times.size == 0:
         return Measurement(
-            name="capacity", value=None, unit="1/s", validity="refused", remark="no service time was measured"
+            name="capacity",
+            value=None,
+            unit="1/s",
+            validity="refused",
+            remark="no service time was measured",
+            remark_zh="没有测得单次耗时",
         )
     rng = np.random.default_rng(seed)
     drawn, gaps = rng.choice(times, _ARRIVALS), rng.exponential(size=_ARRIVALS)
     ceiling = (_BUSIEST if limits else BUSY) / float(times.mean())
     rate = _highest(drawn, gaps, limits, ceiling)
     remark = "from measured service times and random arrivals; queueing counted"
-    return Measurement(name="capacity", value=rate, n=times.size, unit="1/s", provenance="predicted", remark=remark)
+    return Measurement(
+        name="capacity", value=rate, n=times.size, unit="1/s", provenance="predicted",
+        remark=remark, remark_zh="由实测单次耗时和随机到达推算，已计入排队",
+    )  # fmt: skip
 
 
 def _highest(

@@ -119,7 +119,7 @@ class Executor:
 
     def _refuse(self, walk: _Walk, error: StepError) -> Failure:
         """Record that a stack does not fit together, so that it is not asked for again."""
-        failure = Failure(code="unsupported", reason=str(error))
+        failure = Failure(code="unsupported", reason=str(error), reason_zh=error.zh)
         result = self._bench.refused(walk.trial, failure)
         self._tell("step", walk, result=result)
         return failure
@@ -159,7 +159,8 @@ class Executor:
 
     def _blame(self, walk: _Walk, plan: StepPlan, name: str, failure: Failure) -> Failure:
         """Fail an ensemble for its member's reason, in the ledger too."""
-        blamed = failure.model_copy(update={"reason": f"member {name}: {failure.reason}"})
+        update = {"reason": f"member {name}: {failure.reason}", "reason_zh": f"成员 {name}{failure.clause.zh}"}
+        blamed = failure.model_copy(update=update)
         if not self._bench.over:
             self._tell("step", walk, result=self._bench.failed(walk.trial, plan, blamed))
         return blamed

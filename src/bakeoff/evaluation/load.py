@@ -19,6 +19,7 @@ from bakeoff.data.transforms.rule import Classifier
 from bakeoff.evaluation.noise import Busyness, Waiting, Watch
 from bakeoff.evaluation.percentiles import required
 from bakeoff.evaluation.timing import QUANTILES, Protocol, Timed, one_request
+from bakeoff.schema.base import Words
 from bakeoff.schema.measurement import Measurement
 
 Floats = NDArray[np.float64]
@@ -109,12 +110,14 @@ def measure_throughput(
     predicted = predicted_rate(timed.latency, plan.limits)
     if predicted <= 0.0:
         what = "no rate keeps the latency limit: a single request already breaks it"
-        return Measurement(name="throughput", value=0.0, low=0.0, high=0.0, n=len(timed.latency), unit="1/s", remark=what), None
+        return Measurement(name="throughput", value=0.0, low=0.0, high=0.0, n=len(timed.latency), unit="1/s",
+                           remark=what, remark_zh="任何速率下都守不住延迟上限：单次请求就已超限"), None  # fmt: skip
     low, high = _interval(timed.latency, plan.limits, confidence)
     if not plan.load_seconds:
         what = "from service times; to be verified under load"
         value = Measurement(name="throughput", value=predicted, low=min(low, predicted), high=max(high, predicted), confidence=confidence,
-                            n=len(timed.latency), unit="1/s", provenance="predicted", remark=what)  # fmt: skip
+                            n=len(timed.latency), unit="1/s", provenance="predicted",
+                            remark=what, remark_zh="由单次耗时推算，有待加压验证")  # fmt: skip
         return value, None
     return _verified(classifier, rows, predicted, (low, high), plan, confidence)
 
@@ -124,10 +127,11 @@ def closed_loop(timed: Timed, confidence: float) -> Measurement:
     n = len(timed.latency)
     mean = float(timed.latency.mean())
     error = _z(confidence) * float(timed.latency.std(ddof=1)) / n**0.5 if n > 1 else mean
-    remark = "closed loop, no latency limit" + ("" if timed.busyness.quiet else f"; the machine was busy: {timed.busyness.remark()}")
+    busy = [] if timed.busyness.quiet else [timed.busyness.remark()]
+    remark = _listed([Words(zh="闭环测量，没有延迟上限", en="closed loop, no latency limit"), *busy])
     return Measurement(
         name="throughput", value=1.0 / mean, low=1.0 / (mean + error), high=1.0 / max(mean - error, mean / 10), confidence=confidence, n=n,
-        unit="1/s", remark=remark, validity="valid" if timed.busyness.quiet else "noisy",
+        unit="1/s", remark=remark.en, remark_zh=remark.zh, validity="valid" if timed.busyness.quiet else "noisy",
     )  # fmt: skip
 
 
@@ -155,9 +159,11 @@ def _verified(
     if kept and plan.least_rate is not None and plan.least_rate <= run.rate:
         low = max(low, plan.least_rate)  # a real run at this rate or above kept the limit
     settled = run.busyness.quiet or (plan.least_rate is not None and low >= plan.least_rate)
+    remark = _remark(run, kept=kept)
     found = Measurement(
         name="throughput", value=run.rate if kept else None, low=low, high=max(run.rate, broken), confidence=confidence,
-        n=len(run.latency), unit="1/s", validity=("valid" if settled else "noisy") if kept else "refused", remark=_remark(run, kept=kept),
+        n=len(run.latency), unit="1/s", validity=("valid" if settled else "noisy") if kept else "refused",
+        remark=remark.en, remark_zh=remark.zh,
     )  # fmt: skip
     return found, run
 
@@ -173,15 +179,20 @@ def _lower(run: OpenLoop, limits: dict[str, float]) -> float:
     return min(caps)
 
 
-def _remark(run: OpenLoop, *, kept: bool) -> str:
-    parts = [f"open loop, {len(run.latency)} requests at {run.rate:.3g}/s"]
+def _remark(run: OpenLoop, *, kept: bool) -> Words:
+    n, rate = len(run.latency), f"{run.rate:.3g}"
+    parts = [Words(zh=f"开环加压，以每秒 {rate} 次发出 {n} 次请求", en=f"open loop, {n} requests at {rate}/s")]
     if not kept:
-        parts.append("the limit was not kept at any rate tried")
-    if len(run.latency) < required(QUANTILES["p95"]):
-        parts.append("too few to carry a p95")
+        parts.append(Words(zh="试过的速率都守不住上限", en="the limit was not kept at any rate tried"))
+    if n < required(QUANTILES["p95"]):
+        parts.append(Words(zh="请求太少，不足以给出 p95", en="too few to carry a p95"))
     if not run.busyness.quiet:
-        parts.append(f"the machine was busy: {run.busyness.remark()}")
-    return "; ".join(parts)
+        parts.append(run.busyness.remark())
+    return _listed(parts)
+
+
+def _listed(parts: Sequence[Words]) -> Words:
+    return Words(zh="；".join(part.zh for part in parts), en="; ".join(part.en for part in parts))
 
 
 def _interval(service: Floats, limits: dict[str, float], confidence: float) -> tuple[float, float]:

@@ -161,7 +161,7 @@ def _members(job: Job, indices: NDArray[np.int32]) -> tuple[tuple[Member, ...], 
     tables = [read_arrays(Path(reference.arrays)) for reference in job.members]
     if any("calibrate" not in table for table in tables):
         what = "a member has no probabilities on the calibrate rows"
-        raise StepError("error", what)
+        raise StepError("error", what, zh="有成员缺少在校准数据上的预测概率")
     common = indices
     for table in tables:
         common = np.intersect1d(common, table["indices"])
@@ -181,7 +181,7 @@ def _probabilities(
     """Return raw probabilities on calibrate rows, predicted by the runtime that loads this format."""
     if loader is None:
         what = "no runtime loads this format"
-        raise StepError("unsupported", what, got=artifact.format)
+        raise StepError("unsupported", what, zh=f"没有运行时能加载 {artifact.format} 格式", got=artifact.format)
     predictor = registry.plugin("runtimes", loader).load(artifact, directory, threads)
     try:
         rows = frozen.take(indices).rows

@@ -28,7 +28,8 @@ def weights_of(trial: Trial) -> Path | Failure | None:
         found = assets.find(name)
     except UserError as error:
         return Failure(code="unavailable", reason=str(error))
-    return found or Failure(code="unavailable", reason=f"the weights '{name}' are not fetched; try: bakeoff fetch {name}")
+    reason, zh = f"the weights '{name}' are not fetched; try: bakeoff fetch {name}", f"权重 {name} 尚未下载，可运行：bakeoff fetch {name}"
+    return found or Failure(code="unavailable", reason=reason, reason_zh=zh)
 
 
 def write_rows(frozen: Frozen, trial: Trial, plans: Sequence[StepPlan], path: Path, seed: int) -> Path:

@@ -20,6 +20,7 @@ from bakeoff.evaluation.quality import check_probabilities, measure_quality
 from bakeoff.evaluation.recorder import Recorder
 from bakeoff.evaluation.timing import Protocol, measure_latency, time_requests, warm_up
 from bakeoff.schema.artifact import Artifact
+from bakeoff.schema.base import Words
 from bakeoff.schema.measurement import Measurement
 from bakeoff.store.artifacts import read_artifact
 
@@ -91,8 +92,9 @@ def _load(session: _Session, plan: StepPlan) -> Outcome:
     size = float(session.artifact.size)
     return Outcome(
         measurements=(
-            Measurement(name="load_seconds", value=session.seconds, n=1, unit="s", remark="until the first answer, files in the page cache"),
-            _memory("after loading and warming up"),
+            Measurement(name="load_seconds", value=session.seconds, n=1, unit="s",
+                        remark="until the first answer, files in the page cache", remark_zh="到给出第一个答案为止，文件已在页缓存中"),
+            _memory(Words(zh="加载并预热之后", en="after loading and warming up")),
             Measurement(name="size", value=size, low=size, high=size, n=1, unit="B"),
         )
     )
@@ -103,7 +105,7 @@ def _time(session: _Session, plan: StepPlan) -> Outcome:
     protocol, confidence = Protocol.model_validate(plan.detail["protocol"]), session.job.spec.decision.confidence
     classifier = session.load()
     timed = time_requests(classifier, session.rows, protocol, session.job.threads)
-    memory = _memory(f"after {len(timed.latency)} requests")
+    memory = _memory(Words(zh=f"{len(timed.latency)} 次请求之后", en=f"after {len(timed.latency)} requests"))
     throughput, run = measure_throughput(classifier, session.rows, timed, protocol, confidence)
     arrays = {"latency": timed.latency, "cpu": timed.cpu, "wait": timed.wait.astype(np.float32)}
     if run is not None:
@@ -130,7 +132,8 @@ def _predict(session: _Session, plan: StepPlan) -> Outcome:
     predicted = choose(calibrated, rule)
     positive = positive_class(job.spec, frozen.classes, frozen.profile.class_counts)
     scores = measure_quality(examples.labels, predicted, calibrated, positive, job.spec.decision.confidence)
-    pace = Measurement(name="predict_seconds_per_row", value=seconds, n=len(indices), unit="s", remark=f"in batches of {_BATCH}")
+    pace = Measurement(name="predict_seconds_per_row", value=seconds, n=len(indices), unit="s",
+                       remark=f"in batches of {_BATCH}", remark_zh=f"每批 {_BATCH} 行")  # fmt: skip
     arrays = {
         "indices": indices.astype(np.int32),
         "predicted": predicted.astype(np.int16),
@@ -147,9 +150,10 @@ def _raw(session: _Session, rows: Sequence[Row]) -> Any:  # noqa: ANN401 - NDArr
     return np.concatenate(tables) if tables else np.zeros((0, classes))
 
 
-def _memory(when: str) -> Measurement:
+def _memory(when: Words) -> Measurement:
     peak = float(peak_memory())
-    return Measurement(name="memory", value=peak, low=peak, high=peak, n=1, unit="B", remark=f"peak resident, {when}")
+    return Measurement(name="memory", value=peak, low=peak, high=peak, n=1, unit="B",
+                       remark=f"peak resident, {when.en}", remark_zh=f"常驻内存峰值，{when.zh}")  # fmt: skip
 
 
 def peak_memory() -> int:

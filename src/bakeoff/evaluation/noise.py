@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bakeoff.schema.base import Words
+
 BUSY_WAIT = 0.05
 """Share of the wall time spent waiting for a core above which a round counts as disturbed."""
 BUSY_RATIO = 1.10
@@ -55,14 +57,31 @@ class Busyness:
         beside = self.others is not None and self.others > BUSY_OTHERS
         return not (waited or beside or self.ratio > BUSY_RATIO or self.spread > UNSTEADY)
 
-    def remark(self) -> str:
-        """Say what was seen."""
-        waiting = "" if self.waiting is None else f"{100 * self.waiting:.0f} % of the time spent waiting for a core, "
-        others = "" if self.others is None else f"{100 * self.others:.0f} % of all cores used by others, "
-        return (
-            f"{waiting}{others}wall/CPU {self.ratio:.2f} and speed spread {self.spread:.2f} of a fixed loop, "
-            f"{self.switches:.0f} forced switches/s, load {self.load:.2f} a core"
+    def remark(self) -> Words:
+        """Say that the machine was busy, and what was seen."""
+        nothing = Words(zh="", en="")
+        waiting = (
+            nothing
+            if self.waiting is None
+            else Words(
+                zh=f"{100 * self.waiting:.0f} % 的时间在等待 CPU 核心，",
+                en=f"{100 * self.waiting:.0f} % of the time spent waiting for a core, ",
+            )
         )
+        others = (
+            nothing
+            if self.others is None
+            else Words(
+                zh=f"其他进程占用全部核心的 {100 * self.others:.0f} %，",
+                en=f"{100 * self.others:.0f} % of all cores used by others, ",
+            )
+        )
+        return Words(
+            zh=f"测量时机器正忙：{waiting.zh}{others.zh}固定循环的墙钟/CPU 时间比 {self.ratio:.2f}、快慢差 {self.spread:.2f} 倍，"
+            f"每秒被强制切换 {self.switches:.0f} 次，每核负载 {self.load:.2f}",
+            en=f"the machine was busy: {waiting.en}{others.en}wall/CPU {self.ratio:.2f} and speed spread {self.spread:.2f} of a fixed loop, "
+            f"{self.switches:.0f} forced switches/s, load {self.load:.2f} a core",
+        )  # fmt: skip
 
 
 class Waiting:

@@ -34,9 +34,11 @@ def measure_parity(before: NDArray[np.floating], after: NDArray[np.floating], ru
     n = len(first)
     mean = float(drift.mean()) if n else 0.0
     return (
-        Measurement(name="parity_agreement", value=float(same.mean()) if n else 1.0, n=n, unit="share", remark="labels, ties within 0.001"),
-        Measurement(name="parity_drift", value=float(drift.max()) if n else 0.0, n=n, unit="probability", remark=f"mean {mean:.2g}"),
-    )
+        Measurement(name="parity_agreement", value=float(same.mean()) if n else 1.0, n=n, unit="share",
+                    remark="labels, ties within 0.001", remark_zh="比较标签，相差 0.001 以内算并列"),
+        Measurement(name="parity_drift", value=float(drift.max()) if n else 0.0, n=n, unit="probability",
+                    remark=f"mean {mean:.2g}", remark_zh=f"平均 {mean:.2g}"),
+    )  # fmt: skip
 
 
 def gate(agreement: Measurement, drift: Measurement, *, lossy: bool) -> None:
@@ -49,11 +51,13 @@ def gate(agreement: Measurement, drift: Measurement, *, lossy: bool) -> None:
     same, moved = agreement.value or 0.0, drift.value or 0.0
     if lossy and same < COMPRESSED_AGREEMENT:
         what = f"compressing changed {100 * (1 - same):.1f} % of the labels on {agreement.n} calibrate rows (at most 3 %)"
-        raise StepError("parity", what)
+        zh = f"压缩后，{agreement.n} 行校准数据中有 {100 * (1 - same):.1f} % 的标签变了（上限 3 %）"
+        raise StepError("parity", what, zh=zh)
     if not lossy and (same < 1.0 or moved > EXPORT_DRIFT):
         changed = round((1 - same) * agreement.n)
         what = f"exporting changed {changed} of {agreement.n} labels and moved a probability by {moved:.2g} (at most {EXPORT_DRIFT:g})"
-        raise StepError("parity", what)
+        zh = f"导出后，{agreement.n} 个标签中变了 {changed} 个，概率最多偏移 {moved:.2g}（上限 {EXPORT_DRIFT:g}）"
+        raise StepError("parity", what, zh=zh)
 
 
 def _tied(table: NDArray[np.float64], one: NDArray[np.int64], other: NDArray[np.int64], rule: Rule) -> NDArray[np.bool_]:

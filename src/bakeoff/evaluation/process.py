@@ -19,6 +19,7 @@ from typing import Self
 
 from bakeoff.evaluation.job import EXIT_DISK, JOB, OUTPUT, Job
 from bakeoff.evaluation.starting import Started, Starter
+from bakeoff.schema.base import Words
 from bakeoff.schema.trial import Failure, FailureCode
 from bakeoff.schema.units import say_bytes, say_seconds
 
@@ -71,7 +72,7 @@ def run_worker(
     if on_tick() >= len(job.steps):
         return None
     if killed is None and code == -signal.SIGKILL and _kernel_kills() > kills:
-        killed = "memory", "the system ran out of memory and killed it"
+        killed = "memory", Words(zh="系统内存耗尽，进程被系统杀死", en="the system ran out of memory and killed it")
     return _failure(code, killed, tail(folder / OUTPUT))
 
 
@@ -87,7 +88,7 @@ def tail(log: Path) -> str:
 
 def _watch(
     process: Started, job: Job, limits: Limits, on_tick: Callable[[], int], stop: threading.Event
-) -> tuple[FailureCode, str] | None:
+) -> tuple[FailureCode, Words] | None:
     """Wait for the end of the process; return code and reason when it had to be killed."""
     tick, ticks, done, since = _TICK[job.site], 0, 0, time.monotonic()
     memory = _Memory(process.pid)
@@ -98,13 +99,15 @@ def _watch(
             if found > done:
                 done, since = found, now
             if stop.is_set():
-                return "interrupted", "the run was stopped"
+                return "interrupted", Words(zh="运行被中止", en="the run was stopped")
             if limits.deadline is not None and now > limits.deadline:
-                return "interrupted", "the time of the whole run was over"
+                return "interrupted", Words(zh="整个运行的时间已用完", en="the time of the whole run was over")
             if now - since > limits.seconds:
-                return "timeout", f"took longer than {say_seconds(limits.seconds)}, the limit of one step"
+                most = say_seconds(limits.seconds)
+                return "timeout", Words(zh=f"超过了单步时限 {most}", en=f"took longer than {most}, the limit of one step")
             if memory.read(kin=ticks % _KIN == 1) > limits.memory:
-                return "memory", f"used more than {say_bytes(limits.memory)} of memory, the limit of one step"
+                most = say_bytes(limits.memory)
+                return "memory", Words(zh=f"内存超过了单步上限 {most}", en=f"used more than {most} of memory, the limit of one step")
     return None
 
 
@@ -117,18 +120,21 @@ def _kill(process: Started, *, ended: bool) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _failure(code: int, killed: tuple[FailureCode, str] | None, output: str) -> Failure:
+def _failure(code: int, killed: tuple[FailureCode, Words] | None, output: str) -> Failure:
     if killed is not None:
-        return Failure(code=killed[0], reason=killed[1], tail=output)
+        return Failure(code=killed[0], reason=killed[1].en, reason_zh=killed[1].zh, tail=output)
     if code == EXIT_DISK:
-        return Failure(code="disk", reason="the disk is full", tail=output)
+        return Failure(code="disk", reason="the disk is full", reason_zh="磁盘已满", tail=output)
     if code < 0:
         name = signal.Signals(-code).name
         if -code in _FROM_OUTSIDE:
             reason = f"ended from outside by {name} (by the system for want of memory, or by somebody)"
-            return Failure(code="interrupted", reason=reason, signal=name, tail=output)
-        return Failure(code="crash", reason=f"crashed in native code ({name})", signal=name, tail=output)
-    return Failure(code="crash", reason=f"the process ended by itself with exit code {code} before its steps were done", tail=output)
+            zh = f"被外部信号 {name} 终止（可能是系统内存不足，也可能是人为）"
+            return Failure(code="interrupted", reason=reason, reason_zh=zh, signal=name, tail=output)
+        reason, zh = f"crashed in native code ({name})", f"在原生代码中崩溃（{name}）"
+        return Failure(code="crash", reason=reason, reason_zh=zh, signal=name, tail=output)
+    reason = f"the process ended by itself with exit code {code} before its steps were done"
+    return Failure(code="crash", reason=reason, reason_zh=f"步骤还没做完，进程就自行退出了（退出码 {code}）", tail=output)
 
 
 def _kernel_kills() -> int:

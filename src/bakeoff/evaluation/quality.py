@@ -49,11 +49,12 @@ def check_probabilities(probabilities: NDArray[np.floating], rows: int, classes:
     table = np.asarray(probabilities, dtype=np.float64)
     if table.shape != (rows, classes):
         what = f"wrong shape of probabilities: {table.shape} for {rows} rows and {classes} classes"
-        raise StepError("non_finite", what)
+        raise StepError("non_finite", what, zh=f"概率表的形状不对：{rows} 行 {classes} 类，得到 {table.shape}")
     if not np.isfinite(table).all():
-        what = f"{int((~np.isfinite(table)).any(axis=1).sum())} of {rows} rows got a probability that is not a finite number"
-        raise StepError("non_finite", what)
+        bad = int((~np.isfinite(table)).any(axis=1).sum())
+        what = f"{bad} of {rows} rows got a probability that is not a finite number"
+        raise StepError("non_finite", what, zh=f"{rows} 行中有 {bad} 行的概率不是有限数")
     if rows and ((table < -_TOLERANCE).any() or (np.abs(table.sum(axis=1) - 1.0) > _TOLERANCE).any()):
         what = "probabilities of a row are negative or do not add up to one"
-        raise StepError("non_finite", what)
+        raise StepError("non_finite", what, zh="有的行概率为负，或加起来不等于 1")
     return table

@@ -90,7 +90,8 @@ def make_steps(trial: Trial, spec: Spec, facts: Facts) -> tuple[StepPlan, ...]:
         steps.append(_export(candidate, family, compression.consumes, steps[-1]))
     if compression.produces not in runtime.loads:
         what = f"{candidate.compression} makes {compression.produces}, which {candidate.runtime} does not load"
-        raise StepError("unsupported", what)
+        zh = f"{candidate.compression} 产出 {compression.produces}，{candidate.runtime} 无法加载"
+        raise StepError("unsupported", what, zh=zh)
     packages = registry.versions(compression.needs)
     source = steps[-1].key
     parts = [source, candidate.compression, compression.version, packages, _settings(candidate)]
@@ -104,7 +105,7 @@ def member_trial(trial: Trial, name: str, facts: Facts) -> Trial:
     """Return the trial whose build an ensemble uses as the member called ``name``."""
     if name not in facts.candidates:
         what = "an ensemble names a candidate that is not in the study"
-        raise StepError("unsupported", what, got=name)
+        raise StepError("unsupported", what, zh=f"组合里的成员 {name} 不在本次选型的候选之中", got=name)
     fractions = trial.candidate.variant.params.get("fractions", {})
     fraction = float(fractions.get(name, trial.fidelity.fraction)) if isinstance(fractions, dict) else trial.fidelity.fraction
     fidelity = Fidelity(fraction=fraction, seed=trial.fidelity.seed, split=trial.fidelity.split, limit=trial.fidelity.limit)
@@ -142,7 +143,7 @@ def _export(candidate: Candidate, family: FamilyTraits, wanted: Sequence[str], s
     target = next((form for form in family.exports if form in wanted), None)
     if target is None:
         what = f"{candidate.family} cannot be turned into {' or '.join(wanted)}"
-        raise StepError("unsupported", what)
+        raise StepError("unsupported", what, zh=f"{candidate.family} 无法转换为 {' 或 '.join(wanted)}")
     packages = registry.versions(family.export_needs)
     runtime = registry.plugin("runtimes", candidate.runtime).traits
     detail = {"target": target, "loader": candidate.runtime if target in runtime.loads else _loader(target)}

@@ -149,15 +149,19 @@ def _percentile(timed: Timed, name: str, limit: float | None, confidence: float)
     facts = {"name": f"latency_{name}", "low": low, "n": seen.n, "unit": "s", "confidence": confidence}
     if seen.value is None:
         what = f"{name} needs at least {required(q)} requests, {seen.n} were timed: {seen.missing} are missing"
+        what_zh = f"{name} 至少需要 {required(q)} 次请求，只测了 {seen.n} 次，还差 {seen.missing} 次"
         if limit is not None and low is not None and low > limit:
             what += f"; no more were sent, because {low:.3g} s at the least already breaks the limit"
-        return Measurement.model_validate({**facts, "value": None, "validity": "refused", "remark": what})
+            what_zh += f"；不再继续发送，因为至少 {low:.3g} 秒，已经超限"
+        return Measurement.model_validate({**facts, "value": None, "validity": "refused", "remark": what, "remark_zh": what_zh})
     facts |= {"value": seen.value, "high": seen.high}
     if quiet:
         return Measurement.model_validate(facts)
     settled = limit is not None and ((seen.high is not None and seen.high <= limit) or (low is not None and low > limit))
-    remark = f"the machine was busy: {timed.busyness.remark()}; the interval reaches from CPU time alone to what was seen"
-    return Measurement.model_validate({**facts, "validity": "valid" if settled else "noisy", "remark": remark})
+    busy = timed.busyness.remark()
+    remark, remark_zh = f"{busy.en}; the interval reaches from CPU time alone to what was seen", f"{busy.zh}；区间从纯 CPU 时间一直到实测值"
+    validity = "valid" if settled else "noisy"
+    return Measurement.model_validate({**facts, "validity": validity, "remark": remark, "remark_zh": remark_zh})
 
 
 def _hangs_on_noise(timed: Timed, plan: Protocol) -> bool:

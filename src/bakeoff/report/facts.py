@@ -18,6 +18,7 @@ STATUSES: Final = (
 RISK_ORDER: Final = ("fail", "warn", "not_measured", "ok", "not_applicable")
 RULE: Final = "rule"
 """Unit of a limit that is kept or broken and has no number: licences, rows that may not leave."""
+_SILENT: Final = same("")
 _LEVELS: Final = ("high", "medium", "low")
 
 
@@ -33,7 +34,7 @@ class Shown:
     provenance: Provenance = "measured"
     validity: Validity = "valid"
     verdict: Verdict = "not_required"
-    remark: str = ""
+    remark: Words = _SILENT
     raw: float | None = None
 
     @property
@@ -69,7 +70,7 @@ def caveat(shown: Shown) -> Words:
 def said(shown: Shown) -> Words:
     """Say a number in full: value, interval with level and n, marks; a refused one prints its reason instead."""
     if not shown.value:
-        return text("number.refused", reason=shown.remark or "–")
+        return text("number.refused", reason=shown.remark if shown.remark.en else "–")
     note = caveat(shown)
     if not note.en:
         return same(shown.plain)
@@ -225,5 +226,5 @@ def _shown(name: str, found: Metric | Measurement, confidence: float, verdict: V
     return Shown(
         name=name, value="" if value is None else numbers.quantity(value, found.unit, name), range=span,
         n=numbers.count(found.n) if found.n else "", level=numbers.level(confidence), provenance=found.provenance,
-        validity=found.validity, verdict=verdict, remark=found.remark, raw=value,
+        validity=found.validity, verdict=verdict, remark=found.remark_words, raw=value,
     )  # fmt: skip

@@ -92,12 +92,15 @@ def interval(drawn: Floats, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def measured(name: str, value: float, drawn: Floats, confidence: float, n: int, unit: str = "share", remark: str = "") -> Measurement:
+def measured(
+    name: str, value: float, drawn: Floats, confidence: float, n: int, unit: str = "share", remark: Words | None = None
+) -> Measurement:
     """Return a measurement with the central interval of its draws, widened where it would leave the value outside."""
     low, high = interval(drawn, confidence)
     return Measurement(
-        name=name, value=value, low=min(low, value), high=max(high, value), n=n, unit=unit, confidence=confidence, remark=remark
-    )
+        name=name, value=value, low=min(low, value), high=max(high, value), n=n, unit=unit, confidence=confidence,
+        remark=remark.en if remark else "", remark_zh=remark.zh if remark else "",
+    )  # fmt: skip
 
 
 def texts_of(context: RiskContext) -> tuple[str, ...]:

@@ -74,12 +74,15 @@ def _report(context: RiskContext) -> Finding:
     chance = float(np.quantile(by_chance(confidence, common.generator(context, _NAME)), level))
     gap = confidence - right
     squares = ((shares - np.eye(shares.shape[1])[labels]) ** 2).sum(axis=1)
-    error = common.measured("ece", value, drawn, level, n, remark=f"{_BINS} bins of equal size; by chance up to {chance:.3f}")
+    bins = Words(zh=f"等量分为 {_BINS} 组；偶然也可达 {chance:.3f}", en=f"{_BINS} bins of equal size; by chance up to {chance:.3f}")
+    lean_of = Words(zh="平均置信度减准确率", en="mean confidence minus accuracy")
+    error = common.measured("ece", value, drawn, level, n, remark=bins)
     numbers = (
         error,
-        common.measured("confidence_gap", float(gap.mean()), weights @ gap, level, n, remark="mean confidence minus accuracy"),
+        common.measured("confidence_gap", float(gap.mean()), weights @ gap, level, n, remark=lean_of),
         common.measured("brier", float(squares.mean()), weights @ squares, level, n, unit="score"),
-        Measurement(name="ece_by_chance", value=chance, n=n, unit="share", provenance="predicted", remark="perfectly calibrated"),
+        Measurement(name="ece_by_chance", value=chance, n=n, unit="share", provenance="predicted",
+                    remark="perfectly calibrated", remark_zh="假设完美校准"),
         *_curve(confidence, right),
     )
     beyond = value > chance
@@ -110,7 +113,7 @@ def _curve(confidence: Floats, right: Floats) -> list[Measurement]:
     return [
         Measurement(
             name=f"reliability_{number}", value=float(right[part].mean()), n=len(part), unit="share",
-            remark=f"mean confidence {confidence[part].mean():.4f}",
+            remark=f"mean confidence {confidence[part].mean():.4f}", remark_zh=f"平均置信度 {confidence[part].mean():.4f}",
         )
         for number, part in enumerate(parts, 1)
     ]  # fmt: skip

@@ -97,7 +97,8 @@ def _urls(context: RiskContext) -> list[str]:
 def _remote(context: RiskContext, host: str) -> Finding:
     allowed, personal = context.spec.risk.data_may_leave, bool(context.profile.personal_data)
     where = Words(zh=host or "远程端点", en=host or "a remote endpoint")
-    found = Measurement(name="rows_sent", value=1.0, n=1, unit="share", provenance="assumed", remark="by the design of the candidate")
+    found = Measurement(name="rows_sent", value=1.0, n=1, unit="share", provenance="assumed",
+                        remark="by the design of the candidate", remark_zh="由方案的设计决定")  # fmt: skip
     observed = Words(
         zh=f"每一条请求都会发送到 {where.zh}；规格书{'允许' if allowed else '不允许'}数据出域"
         + ("，且数据中检出个人信息。" if personal else "。"),

@@ -66,7 +66,8 @@ def _drop(context: RiskContext, way: Perturbation, picked: np.ndarray) -> Drop:
     value = score(metric, labels, before, clean, positive) - score(metric, labels, after, shares, positive)
     drawn = score_draws(metric, labels, before, clean, positive, weights) - score_draws(metric, labels, after, shares, positive, weights)
     confidence = context.spec.decision.confidence
-    found = common.measured(f"drop_{way.name}", value, drawn, confidence, len(picked), remark=f"fall of {metric}")
+    fall = Words(zh=f"{metric} 的下降", en=f"fall of {metric}")
+    found = common.measured(f"drop_{way.name}", value, drawn, confidence, len(picked), remark=fall)
     return Drop(way, found, float((before != after).mean()))
 
 
@@ -82,8 +83,10 @@ def _report(context: RiskContext, drops: Sequence[Drop], n: int) -> Finding:
         en=", ".join(f"{drop.by.label.en} {common.points(-(drop.found.value or 0.0))}" for drop in drops),
     )
     flips = tuple(
-        Measurement(name=f"flipped_{drop.by.name}", value=drop.flipped, n=n, unit="share", remark="rows whose label changed") for drop in drops
-    )
+        Measurement(name=f"flipped_{drop.by.name}", value=drop.flipped, n=n, unit="share",
+                    remark="rows whose label changed", remark_zh="标签发生变化的行")
+        for drop in drops
+    )  # fmt: skip
     return common.report(
         context, _NAME, _TITLE, status, likelihood=likelihood, impact=3, standards=_STANDARDS, mitigation=_MITIGATION,
         measurements=(*(drop.found for drop in drops), *flips),

@@ -161,10 +161,12 @@ def _report(context: RiskContext, gaps: Sequence[Gap], confidence: float) -> Fin
         Measurement(
             name="worst_gap", value=found.value, low=found.low, high=found.high, n=found.rows, unit="share", confidence=confidence,
             remark=f"{found.name.en}; Holm p = {p:.3g}, {len(gaps)} groups",
+            remark_zh=f"{found.name.zh}；Holm 校正 p = {p:.3g}，共 {len(gaps)} 组",
         ),
         *(
             Measurement(name=f"gap_{number}", value=each.value, low=each.low, high=each.high, n=each.rows, unit="share",
-                        confidence=confidence, remark=f"{each.name.en}; Holm p = {value:.3g}")
+                        confidence=confidence, remark=f"{each.name.en}; Holm p = {value:.3g}",
+                        remark_zh=f"{each.name.zh}；Holm 校正 p = {value:.3g}")
             for number, (each, value) in enumerate(zip(gaps, corrected, strict=True), 1)
         ),
     )  # fmt: skip

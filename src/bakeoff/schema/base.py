@@ -28,6 +28,11 @@ class Words(Record):
         return self.zh if language == "zh" else self.en
 
 
+def both(en: str, zh: str) -> Words:
+    """Return a sentence that a record keeps in two fields; where the Chinese was never written, the English stands in."""
+    return Words(zh=zh or en, en=en)
+
+
 def canonical(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """Return ``value`` as JSON with sorted keys and no spaces, so that equal values have equal text."""
     if isinstance(value, BaseModel):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from bakeoff.schema.base import Record, Words
+from bakeoff.schema.base import Record, Words, both
 from bakeoff.schema.candidate import Unavailable
 from bakeoff.schema.economics import CostEstimate
 from bakeoff.schema.measurement import Finding, Measurement, Provenance, Validity
@@ -32,6 +32,12 @@ class Metric(Record):
     validity: Validity = "valid"
     verdict: Verdict = "not_required"
     remark: str = ""
+    remark_zh: str = Field("", description="The remark in Chinese; empty where it was never written.")
+
+    @property
+    def remark_words(self) -> Words:
+        """The remark in both languages; English stands in for Chinese that was never written."""
+        return both(self.remark, self.remark_zh)
 
 
 class CandidateVerdict(Record):

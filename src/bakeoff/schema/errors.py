@@ -98,9 +98,10 @@ class StepError(BakeoffError):
     Args:
         code: one of ``schema.trial.FailureCode``.
         what: the reason, one clause.
+        zh: the whole reason in Chinese, facts included; empty where the words are a library's own.
 
     """
 
-    def __init__(self, code: str, what: str, **facts: Any) -> None:  # noqa: ANN401
-        self.code = code
+    def __init__(self, code: str, what: str, *, zh: str = "", **facts: Any) -> None:  # noqa: ANN401
+        self.code, self.zh = code, zh
         super().__init__(what, **facts)

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from bakeoff.schema.base import Record, Words
+from bakeoff.schema.base import Record, Words, both
 
 Provenance = Literal["measured", "predicted", "quoted", "assumed"]
 Validity = Literal["valid", "noisy", "refused"]
@@ -19,7 +19,8 @@ class Measurement(Record):
     Names in use: the quality metrics of ``schema.spec.Metric``; ``latency_p50|p95|p99`` [s]; ``throughput`` [1/s];
     ``memory`` [B]; ``size`` [B]; ``train_seconds`` [s]; ``predict_seconds_per_row`` [s]; ``cpu_seconds_per_row`` [s];
     ``load_seconds`` [s]; ``parity_agreement`` [share]; ``parity_drift`` [probability]; ``tokens_in`` / ``tokens_out`` per row.
-    A refused number has no value, and its remark says what is missing.
+    A refused number has no value, and its remark says what is missing. ``remark`` is English, ``remark_zh`` the same in Chinese
+    (empty in ledgers written before there was one).
     """
 
     name: str
@@ -32,6 +33,12 @@ class Measurement(Record):
     provenance: Provenance = "measured"
     validity: Validity = "valid"
     remark: str = ""
+    remark_zh: str = Field("", description="The remark in Chinese; empty where it was never written.")
+
+    @property
+    def remark_words(self) -> Words:
+        """The remark in both languages; English stands in for Chinese that was never written."""
+        return both(self.remark, self.remark_zh)
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:

@@ -62,8 +62,15 @@ class Failure(Record):
 
     code: FailureCode
     reason: str
+    reason_zh: str = Field("", description="The reason in Chinese; empty where only a library's own words exist.")
     signal: str | None = None
     tail: str = Field("", description="The last output of the process, at most 2,000 characters.")
+
+    @property
+    def clause(self) -> Words:
+        """The reason to follow what failed, with its punctuation; what exists in English only is marked as quoted."""
+        en, zh = self.reason.rstrip(".。"), self.reason_zh.rstrip("。")
+        return Words(zh=f"：{zh}" if zh else f"，原文：{en}", en=f": {en}")
 
 
 class StepResult(Record):

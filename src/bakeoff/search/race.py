@@ -97,4 +97,5 @@ def preference(candidate: Candidate) -> tuple[bool, int, str]:
 
 def failed(failure: Failure) -> Words:
     """Say that a trial failed, with its reason."""
-    return Words(zh=f"运行失败（{failure.code}）：{failure.reason}", en=f"failed ({failure.code}): {failure.reason}")
+    why = failure.clause
+    return Words(zh=f"运行失败（{failure.code}）{why.zh}", en=f"failed ({failure.code}){why.en}")
