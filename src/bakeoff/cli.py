@@ -10,19 +10,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     _Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names the type only so
 
-OK, MISTAKE, STOPPED = 0, 2, 130
+OK, OURS, MISTAKE, STOPPED = 0, 1, 2, 130
 
 _EPILOG = "exit codes: 0 decided or done, 2 something to mend in the input, 3 infeasible or contract broken, 1 a fault of ours"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one way out per kind of end
     """Run one verb and return its exit code; a user's mistake never shows a traceback."""
-    arguments = parser().parse_args(argv)
+    arguments = parser(as_json="--json" in (sys.argv[1:] if argv is None else argv)).parse_args(argv)
     if arguments.verb is None:
         parser().print_help()
         return MISTAKE
@@ -41,6 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return OK
     except OSError as error:
         return _tell(MISTAKE, f"{error.filename or 'the system'}: {error.strerror or error}", arguments)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: JSON callers get a document whatever happens
+        import traceback
+
+        traceback.print_exc()
+        what = f"{type(error).__name__}: {error}"
+        return _tell(OURS, f"a fault of ours, please report it with the lines above: {what}", arguments)
 
 
 def _tell(code: int, message: str, arguments: argparse.Namespace) -> int:
@@ -52,9 +58,20 @@ def _tell(code: int, message: str, arguments: argparse.Namespace) -> int:
     return code
 
 
-def parser() -> argparse.ArgumentParser:
+class _JsonParser(argparse.ArgumentParser):
+    """A parser whose complaints are one JSON document on stdout, for callers that asked for JSON."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the complaint twice, as JSON for programs and as usage for people, and exit with 2."""
+        import json
+
+        print(json.dumps({"error": message, "exit_code": MISTAKE}, ensure_ascii=False))
+        super().error(message)
+
+
+def parser(*, as_json: bool = False) -> argparse.ArgumentParser:
     """Build the argument parser; ``docs/reference/cli.md`` is generated from it."""
-    top = argparse.ArgumentParser(
+    top = (_JsonParser if as_json else argparse.ArgumentParser)(
         prog="bakeoff",
         epilog=_EPILOG,
         description="Measured technology selection for AI applications: one decision you can defend.",

@@ -70,7 +70,7 @@ def validate(arguments: argparse.Namespace) -> int:
     from bakeoff.study import Study
 
     study = Study.open(arguments.spec)
-    frozen = study.frozen()
+    frozen = study.frozen(noise=True)
     candidates, unavailable = compose(study.spec, frozen.profile)
     advice = frozen.profile.advice
     lines = [
@@ -144,7 +144,7 @@ def report(arguments: argparse.Namespace) -> int:
     study = Study.open(_study(arguments))
     text = study.report(arguments.lang, arguments.format)
     if arguments.output == "-":
-        print(text)
+        _emit(arguments, {"format": arguments.format, "content": text}, text)
         return OK
     path = Path(arguments.output) if arguments.output else study.directory / f"report.{arguments.format}"
     path.write_text(text, encoding="utf-8")

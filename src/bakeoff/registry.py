@@ -62,7 +62,12 @@ def _installed(group: str) -> dict[str, Any]:
 def _ours(group: str, name: str) -> Any:  # noqa: ANN401 - each group has its own contract
     """Return the ``PLUGIN`` of one of our modules, None when there is no such module or it is no plugin."""
     module = f"bakeoff.{group}.{name}"
-    if name in _NOT_PLUGINS or name.startswith("_") or not name.isidentifier() or importlib.util.find_spec(module) is None:
+    if (
+        name in _NOT_PLUGINS
+        or name.startswith("_")
+        or not name.isidentifier()
+        or importlib.util.find_spec(module) is None
+    ):
         return None
     return getattr(importlib.import_module(module), "PLUGIN", None)
 

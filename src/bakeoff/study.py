@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,16 @@ from bakeoff.decision import decide
 from bakeoff.economics import PriceBook, load_book
 from bakeoff.schema.base import Language, Words
 from bakeoff.schema.decision import Decision
-from bakeoff.schema.errors import StudyError
+from bakeoff.schema.errors import SpecError, StudyError, UserError
 from bakeoff.schema.loading import load_spec, override
 from bakeoff.schema.spec import Spec
 from bakeoff.schema.trial import Proposal
-from bakeoff.search import Plan, ask, compose, plan
+from bakeoff.search import Plan, ask, compose, plan, still_wanted
 from bakeoff.store.archive import Archive
 
 if TYPE_CHECKING:
-    from bakeoff.report import Format
     from bakeoff.evaluation.events import Event
+    from bakeoff.report import Format
     from bakeoff.schema.contract import Manifest
 
 PRICES = "price-book.yaml"
@@ -82,9 +83,15 @@ class Study:
         frozen = self.frozen()
         return plan(self.spec, frozen.profile, *compose(self.spec, frozen.profile))
 
-    def frozen(self) -> Frozen:
-        """Read, clean, split and profile the data; keeps nothing."""
-        return freeze(self.spec, self._base(), None)
+    def frozen(self, *, noise: bool = False) -> Frozen:
+        """Read, clean, split and profile the data; keeps nothing.
+
+        Args:
+            noise: also measure what takes seconds: the label noise, and what a careless split would read.
+
+        """
+        self._check_prices()
+        return freeze(self.spec, self._base(), None, noise=noise)
 
     def run(self, *, workers: int = 1, on_event: OnEvent | None = None) -> Decision:
         """Freeze the data, then ask, evaluate and tell until nothing more is worth measuring; then decide.
@@ -106,6 +113,7 @@ class Study:
         with Archive.writing(self.directory) as archive:
             frozen = freeze(self.spec, base, archive.data_directory)
             self._keep_prices()
+            self._check_prices()
             archive.begin(self.spec, frozen.profile, *compose(self.spec, frozen.profile))
             with Executor(archive, frozen, self.spec, workers=workers, on_event=on_event) as executor:
                 self._measure(archive, executor)
@@ -146,8 +154,14 @@ class Study:
         return self._decided(Archive(self.directory))
 
     def _decided(self, archive: Archive) -> Decision:
-        spec = self.spec if self.spec != archive.spec() else None
-        return decide(archive.evidence(), spec, book=self._book())
+        evidence, stored = archive.evidence(), archive.spec()
+        if self.spec == stored:
+            return decide(evidence, book=self._book())
+        self._check_prices()
+        _only_premises(self.spec, stored)
+        return decide(
+            replace(evidence, candidates=still_wanted(evidence.candidates, self.spec)), self.spec, book=self._book()
+        )
 
     def _book(self) -> PriceBook:
         """Return the price book: ours, overlaid by the specification's, of which the study folder keeps a copy."""
@@ -157,6 +171,12 @@ class Study:
             if kept.exists()
             else load_book(self.spec.costs.price_book, self.base or ".")
         )
+
+    def _check_prices(self) -> None:
+        """Find out before anything runs that a machine has no price."""
+        book = self._book()
+        for name in self.spec.costs.hardware:
+            book.machine(name)
 
     def _keep_prices(self) -> None:
         """Copy the specification's price book into the study, so that the folder can be moved and decided again."""
@@ -204,3 +224,21 @@ class Study:
                 what, where=str(self.directory), try_="run the specification instead: bakeoff run SPEC --out STUDY"
             )
         return self.base
+
+
+def _only_premises(wanted: Spec, stored: Spec) -> None:
+    """Refuse a what-if that other measurements would be needed for.
+
+    Raises:
+        SpecError: naming every field that only a new run can answer.
+
+    """
+    problems = [
+        UserError("only a new run can answer this", where=name, try_="change the specification and run it")
+        for name in ("name", "task", "data", "measuring", "preset", "seed")
+        if getattr(wanted, name) != getattr(stored, name)
+    ]
+    if wanted.requirements.quality.metric != stored.requirements.quality.metric:
+        problems.append(UserError("only a new run can answer this", where="requirements.quality.metric"))
+    if problems:
+        raise SpecError(problems)

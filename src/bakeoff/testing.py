@@ -117,7 +117,11 @@ class FakeFamily:
     """A model family that looks at the length of the first input column and at nothing else."""
 
     traits = FamilyTraits(
-        label=Words(zh="假模型", en="fake"), tasks=_BOTH, formats=("fake",), exports=("fake-exported",), compressible=("fake_pass",)
+        label=Words(zh="假模型", en="fake"),
+        tasks=_BOTH,
+        formats=("fake",),
+        exports=("fake-exported",),
+        compressible=("fake_pass",),
     )
 
     def variants(self, spec: Spec, profile: Profile) -> Sequence[Variant]:
@@ -133,7 +137,9 @@ class FakeFamily:
         if params.get("where", "build") == "build":
             misbehave(str(params.get("behave", "well")))
         counts = np.bincount(context.train.labels, minlength=len(context.classes)) + 1.0
-        (context.out / _FILE).write_text(json.dumps({"prior": (counts / counts.sum()).tolist(), "seed": context.seed}), encoding="utf-8")
+        (context.out / _FILE).write_text(
+            json.dumps({"prior": (counts / counts.sum()).tolist(), "seed": context.seed}), encoding="utf-8"
+        )
         if params.get("leave"):
             (context.out / str(params["leave"])).write_bytes(b"\x80\x04N.")
         return Artifact(format="fake", task=context.task, classes=context.classes, inputs=context.inputs, meta=params)
@@ -229,7 +235,11 @@ class FakeCheck:
         n, seeds = len(context.held_out), list(context.seed_scores)
         seen = Words(zh=f"{n} 行，种子得分 {seeds}", en=f"{n} rows, seed scores {seeds}")
         none = Words(zh="无", en="none")
-        return (Finding(check="fake_check", title=self.traits.label, status="ok", observed=seen, mitigation=none, residual=none),)
+        return (
+            Finding(
+                check="fake_check", title=self.traits.label, status="ok", observed=seen, mitigation=none, residual=none
+            ),
+        )
 
 
 class FakeDataCheck:
@@ -241,7 +251,16 @@ class FakeDataCheck:
         """Return one finding."""
         seen = Words(zh=f"{len(context.train)} 行", en=f"{len(context.train)} rows")
         none = Words(zh="无", en="none")
-        return (Finding(check="fake_data_check", title=self.traits.label, status="ok", observed=seen, mitigation=none, residual=none),)
+        return (
+            Finding(
+                check="fake_data_check",
+                title=self.traits.label,
+                status="ok",
+                observed=seen,
+                mitigation=none,
+                residual=none,
+            ),
+        )
 
 
 class ScriptedClock:
@@ -279,7 +298,11 @@ def variant(name: str = "well", *, trains: bool = True, cost: CostPrior | None =
 
 
 def candidate(
-    name: str = "well", *, runtime: str = "fake", compression: str = "none", **params: Any  # noqa: ANN401 - the fake's own parameters
+    name: str = "well",
+    *,
+    runtime: str = "fake",
+    compression: str = "none",
+    **params: Any,  # noqa: ANN401 - the fake's own parameters
 ) -> Candidate:
     """Return a candidate of the fake family."""
     chosen = variant(name, **params)

@@ -50,7 +50,13 @@ def reviews(count: int, seed: int) -> Examples:
     rows = []
     for label in labels:
         words = _GOOD if label else _BAD
-        picked = [random.choice(_THINGS), random.choice(words), random.choice(_THINGS), random.choice(words), str(random.integers(100))]
+        picked = [
+            random.choice(_THINGS),
+            random.choice(words),
+            random.choice(_THINGS),
+            random.choice(words),
+            str(random.integers(100)),
+        ]
         rows.append({"text": " ".join(picked)})
     noise = random.random(count) < 0.05
     return Examples(rows, np.where(noise, 1 - labels, labels).astype(np.int64))
@@ -122,7 +128,9 @@ LIMITS = {
 }  # fmt: skip
 
 
-def decision(chosen: Candidate, metrics: dict[str, Metric], limits: dict[str, Any] | None = None, **changes: Any) -> Decision:
+def decision(
+    chosen: Candidate, metrics: dict[str, Metric], limits: dict[str, Any] | None = None, **changes: Any
+) -> Decision:
     """Return a decision that recommends ``chosen``; ``limits`` by path: (limit, direction, unit)."""
     said = Words(zh="选它", en="this one")
     verdict = CandidateVerdict(
@@ -179,5 +187,11 @@ def ship_(root: Path, **arguments: Any) -> Manifest:
     """Ship to ``root / "bundle"`` without contract rows, unless the arguments say otherwise."""
     from bakeoff.delivery import ship
 
-    usual: dict[str, Any] = {"contract_rows": None, "expected": None, "out": root / "bundle", "packages": {}, "spec": spec()}
+    usual: dict[str, Any] = {
+        "contract_rows": None,
+        "expected": None,
+        "out": root / "bundle",
+        "packages": {},
+        "spec": spec(),
+    }
     return ship(**{**usual, **arguments})

@@ -35,7 +35,9 @@ EXPECTED = {
 
 def everything(bundle: Path) -> dict[str, str]:
     """Return path → hash of all files."""
-    return {path.relative_to(bundle).as_posix(): sealed.digest(path) for path in sorted(bundle.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(bundle).as_posix(): sealed.digest(path) for path in sorted(bundle.rglob("*")) if path.is_file()
+    }
 
 
 def test_the_bundle_is_complete_and_every_hash_is_right(shipped: Path) -> None:
@@ -73,7 +75,9 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_nothing_of_this_machine_is_in_the_texts(shipped: Path, tmp_path: Path) -> None:
-    readable = [path for path in shipped.rglob("*") if path.suffix in {".json", ".md", ".yaml", ".txt", ""} and path.is_file()]
+    readable = [
+        path for path in shipped.rglob("*") if path.suffix in {".json", ".md", ".yaml", ".txt", ""} and path.is_file()
+    ]
     for text in (path.read_text(encoding="utf-8") for path in readable):
         assert str(tmp_path.parent.parent) not in text
         assert os.uname().nodename not in text.split()
@@ -164,7 +168,9 @@ def test_links_in_the_artefact_store_are_followed_to_their_content(tmp_path: Pat
     (tmp_path / "artifact" / "weights.npz").rename(tmp_path / "elsewhere.npz")
     (tmp_path / "artifact" / "weights.npz").symlink_to(tmp_path / "elsewhere.npz")
     chosen = making.candidate()
-    making.ship_(tmp_path, artifact_dir=tmp_path / "artifact", decision=making.decision(chosen, making.METRICS), candidate=chosen)
+    making.ship_(
+        tmp_path, artifact_dir=tmp_path / "artifact", decision=making.decision(chosen, making.METRICS), candidate=chosen
+    )
     assert not (tmp_path / "bundle" / "model" / "weights.npz").is_symlink()
 
 
@@ -196,7 +202,12 @@ def test_rows_with_personal_data_stay_behind_when_it_is_to_be_masked(tmp_path: P
     examples = Examples(with_phone, confirm.labels)
     answers = np.zeros(20, np.int64), np.tile([0.6, 0.4], (20, 1))
     for policy, kept in (("mask", 19), ("report", 20)):
-        making.bundle(tmp_path / policy, contract_rows=examples, expected=answers, spec=making.spec(risk={"personal_data": policy}))
+        making.bundle(
+            tmp_path / policy,
+            contract_rows=examples,
+            expected=answers,
+            spec=making.spec(risk={"personal_data": policy}),
+        )
         found = rows.read(tmp_path / policy / "bundle" / rows.FILE, making.CLASSES)
         assert len(found) == kept
         assert any("13812345678" in str(row) for row in found.rows) is (policy == "report")
@@ -236,7 +247,11 @@ def test_the_wheel_installs_and_carries_every_module(tmp_path: Path, shipped: Pa
     assert done.returncode == 0, done.stderr
     code = "import bakeoff, bakeoff.serving.__main__ as m; print(bakeoff.__file__); m.parser()"
     out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(tmp_path / "site"), "PATH": ""}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(tmp_path / "site"), "PATH": ""},
     )
     assert str(tmp_path / "site") in out.stdout
 
@@ -257,7 +272,9 @@ def test_wheels_built_twice_are_equal(tmp_path: Path) -> None:
         ({"format": "transformer"}, {"torch", "safetensors"}, {"lightgbm"}),
     ],
 )
-def test_requirements_name_what_the_format_needs(tmp_path: Path, document: dict[str, Any], wanted: set[str], unwanted: set[str]) -> None:
+def test_requirements_name_what_the_format_needs(
+    tmp_path: Path, document: dict[str, Any], wanted: set[str], unwanted: set[str]
+) -> None:
     (tmp_path / "artifact.json").write_text(json.dumps(document))
     pins = requirements.needed(tmp_path, {})
     assert wanted <= set(pins)

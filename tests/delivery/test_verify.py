@@ -117,7 +117,9 @@ def test_other_answers_than_the_trials_are_noticed(copy: Path) -> None:
     assert report.same_labels < report.rows
 
 
-LIMIT = Promise(name="latency_p95", direction="max", limit=1.0, unit="s", trial=Measurement(name="latency_p95", value=0.5))
+LIMIT = Promise(
+    name="latency_p95", direction="max", limit=1.0, unit="s", trial=Measurement(name="latency_p95", value=0.5)
+)
 
 
 @pytest.mark.parametrize(
@@ -129,13 +131,17 @@ LIMIT = Promise(name="latency_p95", direction="max", limit=1.0, unit="s", trial=
         (0.5, 1.0, 1.0, "valid", "kept"), (1.5, None, None, "refused", "broken"), (0.5, None, None, "refused", "refused"),
     ],
 )  # fmt: skip
-def test_latency_is_judged_by_its_whole_interval(low: Any, value: float, high: Any, validity: Any, verdict: str) -> None:
+def test_latency_is_judged_by_its_whole_interval(
+    low: Any, value: float, high: Any, validity: Any, verdict: str
+) -> None:
     here = Measurement(name="latency_p95", value=value, low=low, high=high, validity=validity, n=100, remark="why")
     assert judge(LIMIT, here).verdict == verdict
 
 
 def test_quality_is_judged_by_its_value_because_the_rows_are_the_trials() -> None:
-    floor = Promise(name="macro_f1", direction="min", limit=0.8, unit="", trial=Measurement(name="macro_f1", value=0.81))
+    floor = Promise(
+        name="macro_f1", direction="min", limit=0.8, unit="", trial=Measurement(name="macro_f1", value=0.81)
+    )
     for value, verdict in ((0.81, "kept"), (0.8, "kept"), (0.79, "broken")):
         assert judge(floor, Measurement(name="macro_f1", value=value, low=0.7, high=0.9)).verdict == verdict
 
@@ -234,7 +240,17 @@ def test_a_path_through_a_link_is_refused(copy: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"null", b'{"schema_version": 9}', b"\xff\xfe", b"\x80\x04\x95", b"{" * 100_000, b" " * (5 << 20)],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"schema_version": 9}',
+        b"\xff\xfe",
+        b"\x80\x04\x95",
+        b"{" * 100_000,
+        b" " * (5 << 20),
+    ],
 )
 def test_a_damaged_manifest_is_a_clear_error(copy: Path, content: bytes) -> None:
     (copy / "manifest.json").write_bytes(content)
@@ -279,7 +295,11 @@ def test_damaged_contract_rows_are_clear_errors(copy: Path, kind: str) -> None:
     elif kind == "garbage":
         path.write_bytes(b"\x1f\x8b garbage")
     else:
-        changed = {"not json": [b"{"], "other label": [lines[0].replace(b'"actual": "', b'"actual": "x')], "fewer": lines[:-1]}[kind]
+        changed = {
+            "not json": [b"{"],
+            "other label": [lines[0].replace(b'"actual": "', b'"actual": "x')],
+            "fewer": lines[:-1],
+        }[kind]
         path.write_bytes(gzip.compress(b"\n".join(changed)))
     reseal(copy)
     with pytest.raises(BundleError):

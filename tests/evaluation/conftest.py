@@ -26,7 +26,14 @@ class Laboratory:
     frozen: Frozen
     events: list[Event] = field(default_factory=list)
 
-    def run(self, trials: Sequence[Trial], *, workers: int = 1, deadline: float | None = None, hook: Callable[[Event], None] | None = None) -> None:
+    def run(
+        self,
+        trials: Sequence[Trial],
+        *,
+        workers: int = 1,
+        deadline: float | None = None,
+        hook: Callable[[Event], None] | None = None,
+    ) -> None:
         """Run trials in a fresh executor, as a new run of the study would."""
         self.events = []
 
@@ -49,7 +56,9 @@ class Laboratory:
 
     def done(self) -> list[str]:
         """Return the names of the steps that were really done in the last run."""
-        return [event.result.name for event in self.events if event.kind == "step" and event.result and not event.reused]
+        return [
+            event.result.name for event in self.events if event.kind == "step" and event.result and not event.reused
+        ]
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +67,10 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = random.Random(0)
     letters = "abcdefghijklmnop"
     lines = ["text,label"]
-    lines += [f"{' '.join(rng.choices(letters, k=rng.randint(6, 20)))} {number},{rng.choice(['pos', 'neg'])}" for number in range(400)]
+    lines += [
+        f"{' '.join(rng.choices(letters, k=rng.randint(6, 20)))} {number},{rng.choice(['pos', 'neg'])}"
+        for number in range(400)
+    ]
     path = tmp_path_factory.mktemp("data") / "data.csv"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
@@ -70,7 +82,12 @@ def make_spec(table: Path) -> Callable[..., Spec]:
 
     def make(**sections: Any) -> Spec:
         data = {"file": str(table), "input": "text", "target": "label"}
-        plain = {"name": "t", "task": "text-classification", "preset": "quick", "requirements": {"latency": {"p95": "50ms"}}}
+        plain = {
+            "name": "t",
+            "task": "text-classification",
+            "preset": "quick",
+            "requirements": {"latency": {"p95": "50ms"}},
+        }
         return Spec.model_validate({**plain, "data": data, **sections})
 
     return make
@@ -104,6 +121,8 @@ def trial() -> Callable[..., Trial]:
             fidelity["split"] = "confirm"
         fidelity |= {name: changes.pop(name) for name in list(changes) if name in Fidelity.model_fields}
         plain = {"rung": 0 if purpose == "rung" else None, "round": 0 if purpose == "final" else None}
-        return Trial.model_validate({"candidate": candidate, "purpose": purpose, "fidelity": fidelity, **plain, **changes})
+        return Trial.model_validate(
+            {"candidate": candidate, "purpose": purpose, "fidelity": fidelity, **plain, **changes}
+        )
 
     return make

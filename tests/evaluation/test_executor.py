@@ -58,7 +58,9 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, make_spec: Callable[..., Spec]
         laboratory = Laboratory(tmp_path_factory.mktemp("zoo") / "study", make_spec(), frozen)
         chosen = [candidate(), *(bad for bad, *_ in MISBEHAVIOUR.values()), candidate("after")]
         fidelity = {"fraction": 0.5, "limit": 60}
-        laboratory.run([Trial.model_validate({"candidate": c, "purpose": "rung", "fidelity": fidelity, "rung": 0}) for c in chosen])
+        laboratory.run(
+            [Trial.model_validate({"candidate": c, "purpose": "rung", "fidelity": fidelity, "rung": 0}) for c in chosen]
+        )
     return laboratory
 
 
@@ -116,15 +118,36 @@ def test_rows_hold_what_decision_and_search_read(laboratory: Any, trial: TRIAL, 
         assert row.wall_seconds > 0
         assert environments[row.environment].threads >= 1
     predict = rows["predict"].arrays
-    assert [predict[name].dtype for name in ("indices", "predicted", "probabilities", "actual")] == [np.int32, np.int16, np.float32, np.int16]
+    assert [predict[name].dtype for name in ("indices", "predicted", "probabilities", "actual")] == [
+        np.int32,
+        np.int16,
+        np.float32,
+        np.int16,
+    ]
     np.testing.assert_array_equal(predict["indices"], frozen.indices("confirm", limit=60))
     np.testing.assert_array_equal(predict["actual"], frozen.labels[predict["indices"]])
     assert predict["probabilities"].shape == (60, 2)
     assert rows["time"].arrays["latency"].dtype == np.float64
     assert {"latency", "cpu", "wait", "intended", "sent", "queued"} <= set(rows["time"].arrays)
     found = {m.name for row in rows.values() for m in row.result.measurements}
-    assert {"accuracy", "macro_f1", "roc_auc", "latency_p50", "latency_p95", "throughput", "memory", "size", "load_seconds"} <= found
-    assert {"train_seconds", "cpu_seconds_per_row", "predict_seconds_per_row", "parity_agreement", "parity_drift"} <= found
+    assert {
+        "accuracy",
+        "macro_f1",
+        "roc_auc",
+        "latency_p50",
+        "latency_p95",
+        "throughput",
+        "memory",
+        "size",
+        "load_seconds",
+    } <= found
+    assert {
+        "train_seconds",
+        "cpu_seconds_per_row",
+        "predict_seconds_per_row",
+        "parity_agreement",
+        "parity_drift",
+    } <= found
     memory = rows["time"].result.metric("memory")
     assert memory.value > 10_000_000
     artifact = read_artifact(laboratory.directory / "artifacts" / rows["compress:fake_pass"].result.key)
@@ -135,14 +158,23 @@ def test_rows_hold_what_decision_and_search_read(laboratory: Any, trial: TRIAL, 
 
 def test_the_memory_of_serving_is_not_that_of_training(laboratory: Any, trial: TRIAL) -> None:
     laboratory.run([trial(candidate(), "probe"), trial(candidate("hungry", build_bytes=400_000_000), "probe")])
-    lean, hungry = ([row.metric("memory").value for row in laboratory.rows(name) if row.metric("memory")][-1] for name in ("well", "hungry"))
+    lean, hungry = (
+        [row.metric("memory").value for row in laboratory.rows(name) if row.metric("memory")][-1]
+        for name in ("well", "hungry")
+    )
     assert hungry < lean + 20_000_000
 
 
 def test_shared_prefixes_are_built_once_and_a_second_run_does_nothing(laboratory: Any, trial: TRIAL) -> None:
-    trials = [trial(candidate()), trial(candidate(runtime="fake_other")), trial(candidate(runtime="fake_other", compression="fake_pass"))]
+    trials = [
+        trial(candidate()),
+        trial(candidate(runtime="fake_other")),
+        trial(candidate(runtime="fake_other", compression="fake_pass")),
+    ]
     laboratory.run(trials)
-    assert sorted(laboratory.done()) == sorted(["build", "export:fake-exported", "compress:fake_pass", *["load", "predict"] * 3])
+    assert sorted(laboratory.done()) == sorted(
+        ["build", "export:fake-exported", "compress:fake_pass", *["load", "predict"] * 3]
+    )
     laboratory.run(trials)
     assert laboratory.done() == []
     laboratory.run([trial(candidate(), limit=70)])
@@ -177,7 +209,10 @@ def test_a_result_that_holds_for_another_trial_too_is_noted_for_it(laboratory: A
 
 def test_risk_checks_see_the_confirm_rows_and_the_seeds(laboratory: Any, trial: TRIAL) -> None:
     good = candidate()
-    finals = [trial(good, "final"), *(trial(good, "final", round=None, seed=seed, split="select") for seed in (0, 1, 2))]
+    finals = [
+        trial(good, "final"),
+        *(trial(good, "final", round=None, seed=seed, split="select") for seed in (0, 1, 2)),
+    ]
     laboratory.run(finals)
     laboratory.run([trial(good, "risk", checks=("fake_check",))])
     (row,) = [row for row in laboratory.rows() if row.kind == "risk"]
@@ -213,13 +248,17 @@ def test_making_in_parallel_finds_the_same(laboratory: Any, trial: TRIAL) -> Non
     laboratory.run([trial(one) for one in chosen], workers=2)
     assert sorted(laboratory.done()) == sorted([*["build", "export:fake-exported"] * 3, *["load", "predict"] * 6])
     assert all(row.status == "ok" for row in laboratory.rows())
-    assert {event.trial.candidate.id for event in laboratory.events if event.kind == "finished"} == {one.id for one in chosen}
+    assert {event.trial.candidate.id for event in laboratory.events if event.kind == "finished"} == {
+        one.id for one in chosen
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------- limits
 
 
-def test_a_hang_ends_at_the_limit_and_is_tried_again_by_the_next_run(laboratory: Any, trial: TRIAL, make_spec: Callable[..., Spec]) -> None:
+def test_a_hang_ends_at_the_limit_and_is_tried_again_by_the_next_run(
+    laboratory: Any, trial: TRIAL, make_spec: Callable[..., Spec]
+) -> None:
     laboratory.spec = make_spec(budget={"step_time": "0.4s"})
     slow = trial(candidate("slow", behave="hang"))
     laboratory.run([slow, slow])
@@ -229,7 +268,9 @@ def test_a_hang_ends_at_the_limit_and_is_tried_again_by_the_next_run(laboratory:
     assert laboratory.done() == ["build"]  # and again in the next
 
 
-def test_steps_that_were_finished_before_a_hang_are_kept(laboratory: Any, trial: TRIAL, make_spec: Callable[..., Spec]) -> None:
+def test_steps_that_were_finished_before_a_hang_are_kept(
+    laboratory: Any, trial: TRIAL, make_spec: Callable[..., Spec]
+) -> None:
     laboratory.spec = make_spec(budget={"step_time": "2s"})
     laboratory.run([trial(candidate("late", behave="hang", where="predict", sleep=0.0), "probe")])
     assert [row.status for row in laboratory.rows("late")] == ["ok", "ok", "ok"]
@@ -282,7 +323,11 @@ def test_a_worker_killed_from_outside_is_started_again(laboratory: Any, trial: T
     laboratory.run([trial(candidate("slow", build_seconds=1.5))], hook=kill_once)
     killers[0].join()
     assert killed
-    assert [(row.name, row.status) for row in laboratory.rows("slow")] == [("build", "ok"), ("load", "ok"), ("predict", "ok")]
+    assert [(row.name, row.status) for row in laboratory.rows("slow")] == [
+        ("build", "ok"),
+        ("load", "ok"),
+        ("predict", "ok"),
+    ]
 
 
 def kill_workers(killed: list[int]) -> None:
@@ -313,7 +358,9 @@ def test_stopping_by_hand_ends_the_workers_and_leaves_a_study_that_goes_on(labor
 
 
 @pytest.mark.parametrize("delay", [0.6, 1.3])
-def test_kill_9_at_any_moment_leaves_a_study_that_goes_on_and_no_process_behind(laboratory: Any, trial: TRIAL, delay: float) -> None:
+def test_kill_9_at_any_moment_leaves_a_study_that_goes_on_and_no_process_behind(
+    laboratory: Any, trial: TRIAL, delay: float
+) -> None:
     import psutil
 
     trials = [trial(candidate(f"v{n}", build_seconds=0.1), purpose) for n in range(2) for purpose in ("probe", "rung")]

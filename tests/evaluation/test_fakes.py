@@ -30,7 +30,9 @@ def test_one_of_ours_is_found_without_importing_its_neighbours(monkeypatch: pyte
         "import sys; from bakeoff import registry; registry.plugin('models', 'baseline'); "
         "print([name for name in sys.modules if name.startswith('bakeoff.models.') and name.endswith(('linear', 'encoder', 'boosting'))])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 @pytest.mark.parametrize("name", ["base", "_tfidf", "no-such", "", "os.path"])

@@ -92,7 +92,14 @@ def timed(seconds: float, n: int = 100) -> Timed:
 
 
 def plan(**changes: Any) -> Protocol:
-    plain: dict[str, Any] = {"requests": 100, "fewest": 30, "seconds": 12.0, "repeats": 2, "limits": {"p95": 0.05}, "load_seconds": 3.0}
+    plain: dict[str, Any] = {
+        "requests": 100,
+        "fewest": 30,
+        "seconds": 12.0,
+        "repeats": 2,
+        "limits": {"p95": 0.05},
+        "load_seconds": 3.0,
+    }
     return Protocol(**{**plain, **changes})
 
 

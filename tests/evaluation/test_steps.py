@@ -20,7 +20,14 @@ SPEC = Callable[..., Spec]
 
 @pytest.fixture
 def facts(frozen: Frozen) -> Facts:
-    return Facts(frozen.fingerprint, frozen.classes, frozen.inputs, frozen.language, 60, {c.id: c for c in (testing.candidate(), other())})
+    return Facts(
+        frozen.fingerprint,
+        frozen.classes,
+        frozen.inputs,
+        frozen.language,
+        60,
+        {c.id: c for c in (testing.candidate(), other())},
+    )
 
 
 def other() -> Candidate:
@@ -42,14 +49,22 @@ def keys(trial: Trial, spec: Spec, facts: Facts) -> dict[str, str]:
         (testing.candidate(), "rung", "build load predict"),
         (testing.candidate(), "final", "build load time predict"),
         (testing.candidate(runtime="fake_other"), "rung", "build export:fake-exported load predict"),
-        (testing.candidate(compression="fake_pass"), "rung", "build export:fake-exported compress:fake_pass load predict"),
+        (
+            testing.candidate(compression="fake_pass"),
+            "rung",
+            "build export:fake-exported compress:fake_pass load predict",
+        ),
     ],
 )
-def test_which_steps_a_trial_takes(make_spec: SPEC, facts: Facts, trial: TRIAL, candidate: Candidate, purpose: str, expected: str) -> None:
+def test_which_steps_a_trial_takes(
+    make_spec: SPEC, facts: Facts, trial: TRIAL, candidate: Candidate, purpose: str, expected: str
+) -> None:
     assert names(trial(candidate, purpose), make_spec(), facts) == expected.split()
 
 
-def test_a_trial_outside_the_rounds_is_not_timed_and_risk_runs_checks_only(make_spec: SPEC, facts: Facts, trial: TRIAL) -> None:
+def test_a_trial_outside_the_rounds_is_not_timed_and_risk_runs_checks_only(
+    make_spec: SPEC, facts: Facts, trial: TRIAL
+) -> None:
     assert names(trial(testing.candidate(), "final", round=None), make_spec(), facts) == ["build", "load", "predict"]
     risk = trial(testing.candidate(), "risk", checks=("fake_check", "fake_data_check"))
     assert names(risk, make_spec(), facts) == ["build", "risk:fake_check", "risk:fake_data_check"]
@@ -84,9 +99,13 @@ MEASURED = {"load", "predict"}
         ({"rung": 4}, set()),
     ],
 )
-def test_what_of_a_trial_changes_which_steps(make_spec: SPEC, facts: Facts, trial: TRIAL, change: dict[str, Any], altered: set[str]) -> None:
+def test_what_of_a_trial_changes_which_steps(
+    make_spec: SPEC, facts: Facts, trial: TRIAL, change: dict[str, Any], altered: set[str]
+) -> None:
     before = trial(testing.candidate())
-    fidelity = before.fidelity.model_copy(update={name: value for name, value in change.items() if name in type(before.fidelity).model_fields})
+    fidelity = before.fidelity.model_copy(
+        update={name: value for name, value in change.items() if name in type(before.fidelity).model_fields}
+    )
     rest = {name: value for name, value in change.items() if name not in type(before.fidelity).model_fields}
     after = before.model_copy(update={"fidelity": fidelity, **rest})
     assert changed(keys(before, make_spec(), facts), keys(after, make_spec(), facts)) == altered
@@ -103,7 +122,9 @@ def test_what_of_a_trial_changes_which_steps(make_spec: SPEC, facts: Facts, tria
         ({"simplicity": 1}, set()),
     ],
 )
-def test_what_of_a_variant_changes_which_steps(make_spec: SPEC, facts: Facts, trial: TRIAL, change: dict[str, Any], altered: set[str]) -> None:
+def test_what_of_a_variant_changes_which_steps(
+    make_spec: SPEC, facts: Facts, trial: TRIAL, change: dict[str, Any], altered: set[str]
+) -> None:
     before = testing.candidate()
     after = before.model_copy(update={"variant": before.variant.model_copy(update=change)})
     assert changed(keys(trial(before), make_spec(), facts), keys(trial(after), make_spec(), facts)) == altered
@@ -134,7 +155,9 @@ def test_other_data_change_everything(make_spec: SPEC, facts: Facts, trial: TRIA
     assert changed(keys(one, make_spec(), facts), keys(one, make_spec(), later)) == BUILD
 
 
-def test_another_version_of_a_family_builds_anew(make_spec: SPEC, facts: Facts, trial: TRIAL, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_a_family_builds_anew(
+    make_spec: SPEC, facts: Facts, trial: TRIAL, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = trial(testing.candidate())
     before = keys(one, make_spec(), facts)
     family = testing.FakeFamily()
@@ -151,7 +174,10 @@ def test_rounds_and_limits_change_timing_only(make_spec: SPEC, facts: Facts, tri
 
 
 def test_a_check_of_the_data_is_shared_by_all_candidates(make_spec: SPEC, facts: Facts, trial: TRIAL) -> None:
-    one, two = (trial(candidate, "risk", checks=("fake_check", "fake_data_check")) for candidate in (testing.candidate(), other()))
+    one, two = (
+        trial(candidate, "risk", checks=("fake_check", "fake_data_check"))
+        for candidate in (testing.candidate(), other())
+    )
     first, second = keys(one, make_spec(), facts), keys(two, make_spec(), facts)
     assert first["risk:fake_data_check"] == second["risk:fake_data_check"]
     assert first["risk:fake_check"] != second["risk:fake_check"]
@@ -200,7 +226,9 @@ def test_the_environment_names_no_host() -> None:
     assert place.cpu
     assert platform.node() not in place.model_dump_json()
     assert environment_key(place) == environment_key(place.model_copy())
-    assert environment_key(with_packages(place, {"b": "1", "a": "2"})) == environment_key(with_packages(place, {"a": "2", "b": "1"}))
+    assert environment_key(with_packages(place, {"b": "1", "a": "2"})) == environment_key(
+        with_packages(place, {"a": "2", "b": "1"})
+    )
     assert environment_key(with_packages(place, {"a": "1"})) != environment_key(place)
 
 

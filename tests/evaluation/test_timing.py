@@ -209,7 +209,13 @@ def test_warming_up_ends_by_number_or_by_time(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("waiting", "ratio", "spread", "quiet"),
-    [(0.0, 1.0, 1.0, True), (None, 1.02, 1.1, True), (0.2, 1.0, 1.0, False), (None, 1.5, 1.0, False), (0.0, 1.0, 2.0, False)],
+    [
+        (0.0, 1.0, 1.0, True),
+        (None, 1.02, 1.1, True),
+        (0.2, 1.0, 1.0, False),
+        (None, 1.5, 1.0, False),
+        (0.0, 1.0, 2.0, False),
+    ],
 )
 def test_what_counts_as_quiet(waiting: float | None, ratio: float, spread: float, quiet: bool) -> None:
     state = Busyness(waiting, ratio, spread, 10.0, 0.5)
@@ -232,7 +238,9 @@ def test_the_kernel_counts_how_long_we_wait() -> None:
 class TestProtocol:
     """How many requests, by purpose and preset."""
 
-    def test_a_probe_needs_what_its_limits_need(self, make_spec: Callable[..., Spec], trial: Callable[..., Trial]) -> None:
+    def test_a_probe_needs_what_its_limits_need(
+        self, make_spec: Callable[..., Spec], trial: Callable[..., Trial]
+    ) -> None:
         candidate = testing.candidate()
         assert protocol(make_spec(), trial(candidate, "probe")).requests == 90
         assert protocol(make_spec(requirements={"latency": {"p99": "1s"}}), trial(candidate, "probe")).requests == 459
@@ -240,18 +248,27 @@ class TestProtocol:
         assert unlimited.limits == {}
         assert unlimited.requests < 90
 
-    @pytest.mark.parametrize(("preset", "rounds", "least"), [("quick", 3, 100), ("standard", 4, 400), ("rigorous", 8, 1000)])
+    @pytest.mark.parametrize(
+        ("preset", "rounds", "least"), [("quick", 3, 100), ("standard", 4, 400), ("rigorous", 8, 1000)]
+    )
     def test_rounds_together_carry_the_percentiles(
         self, make_spec: Callable[..., Spec], trial: Callable[..., Trial], preset: str, rounds: int, least: int
     ) -> None:
-        found = protocol(make_spec(preset=preset, requirements={"latency": {"p95": "50ms", "p99": "90ms"}}), trial(testing.candidate(), "final"))
+        found = protocol(
+            make_spec(preset=preset, requirements={"latency": {"p95": "50ms", "p99": "90ms"}}),
+            trial(testing.candidate(), "final"),
+        )
         assert found.requests * rounds >= max(459, least)
         assert found.fewest * rounds >= 459
 
-    def test_the_specification_may_ask_for_more(self, make_spec: Callable[..., Spec], trial: Callable[..., Trial]) -> None:
+    def test_the_specification_may_ask_for_more(
+        self, make_spec: Callable[..., Spec], trial: Callable[..., Trial]
+    ) -> None:
         found = protocol(make_spec(measuring={"requests": 5000, "rounds": 10}), trial(testing.candidate(), "final"))
         assert found.requests == 500
 
-    def test_load_is_tested_in_the_first_round_only(self, make_spec: Callable[..., Spec], trial: Callable[..., Trial]) -> None:
+    def test_load_is_tested_in_the_first_round_only(
+        self, make_spec: Callable[..., Spec], trial: Callable[..., Trial]
+    ) -> None:
         assert protocol(make_spec(), trial(testing.candidate(), "final", round=0)).load_seconds > 0
         assert protocol(make_spec(), trial(testing.candidate(), "final", round=1)).load_seconds == 0

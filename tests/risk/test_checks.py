@@ -106,20 +106,31 @@ def test_a_local_candidate_that_phones_home_is_caught(text: RiskContext) -> None
 
 @pytest.mark.parametrize(("allowed", "status"), [(True, "warn"), (False, "fail")])
 def test_a_remote_candidate_is_judged_by_the_rule(text: RiskContext, allowed: bool, status: str) -> None:
-    remote = worlds.with_rules(worlds.with_variant(text, remote=True, params={"url": "https://api.example.com/v1"}), data_may_leave=allowed)
+    remote = worlds.with_rules(
+        worlds.with_variant(text, remote=True, params={"url": "https://api.example.com/v1"}), data_may_leave=allowed
+    )
     finding = run("data_leaves", remote)[0]
     assert finding.status == status
     assert "api.example.com" in finding.observed.en
 
 
 def test_an_endpoint_on_this_machine_is_not_remote(text: RiskContext) -> None:
-    assert data_leaves.destination(worlds.with_variant(text, remote=True, params={"url": "http://127.0.0.1:9/v1"})) is None
+    assert (
+        data_leaves.destination(worlds.with_variant(text, remote=True, params={"url": "http://127.0.0.1:9/v1"})) is None
+    )
     assert data_leaves.destination(worlds.with_variant(text, remote=True)) == ""
 
 
 @pytest.mark.parametrize(
     ("host", "here"),
-    [("localhost", True), ("127.0.0.5", True), ("::1", True), ("[::1]", True), ("10.0.0.1", False), ("example.com", False)],
+    [
+        ("localhost", True),
+        ("127.0.0.5", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("10.0.0.1", False),
+        ("example.com", False),
+    ],
 )
 def test_what_counts_as_this_machine(host: str, here: bool) -> None:
     assert data_leaves.local(host) is here
@@ -128,7 +139,11 @@ def test_what_counts_as_this_machine(host: str, here: bool) -> None:
 def test_connections_to_this_machine_are_not_counted(text: RiskContext) -> None:
     class Local(Calling):
         def predict(self, rows: Sequence[Any]) -> Any:
-            with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()), server.accept()[0]:
+            with (
+                socket.create_server(("127.0.0.1", 0)) as server,
+                socket.create_connection(server.getsockname()),
+                server.accept()[0],
+            ):
                 return self.inner.predict(rows)
 
     assert run("data_leaves", replace(text, classifier=Local(text.classifier)))[0].status == "ok"  # type: ignore[arg-type]
@@ -156,8 +171,12 @@ def test_licences_are_judged_one_by_one(licence: str, accepted: tuple[str, ...] 
         (("CC-BY-NC-4.0", "MIT"), None, "fail"),
     ],
 )  # fmt: skip
-def test_the_worst_licence_decides(text: RiskContext, found: tuple[str, ...], rule: tuple[str, ...] | None, status: str) -> None:
-    context = worlds.with_rules(replace(text, artifact=text.artifact.model_copy(update={"licences": found})), licences=rule)
+def test_the_worst_licence_decides(
+    text: RiskContext, found: tuple[str, ...], rule: tuple[str, ...] | None, status: str
+) -> None:
+    context = worlds.with_rules(
+        replace(text, artifact=text.artifact.model_copy(update={"licences": found})), licences=rule
+    )
     assert run("licences", context)[0].status == status
 
 
@@ -174,7 +193,9 @@ def test_a_pickle_in_the_artefact_fails(text: RiskContext, tmp_path: Path) -> No
 # --- seeds
 
 
-@pytest.mark.parametrize(("scores", "status"), [((0.9, 0.9, 0.9), "ok"), ((0.9, 0.93, 0.91), "warn"), ((0.6, 0.9, 0.75, 0.8, 0.55), "fail")])
+@pytest.mark.parametrize(
+    ("scores", "status"), [((0.9, 0.9, 0.9), "ok"), ((0.9, 0.93, 0.91), "warn"), ((0.6, 0.9, 0.75, 0.8, 0.55), "fail")]
+)
 def test_the_spread_over_seeds_is_judged(text: RiskContext, scores: tuple[float, ...], status: str) -> None:
     assert run("seed_stability", replace(text, seed_scores=scores))[0].status == status
 
@@ -229,11 +250,18 @@ class Memorising:
     """Sure of every row it has seen, unsure of the rest."""
 
     def __init__(self, context: RiskContext) -> None:
-        self.known = {row["text"]: int(label) for row, label in zip(context.train.rows, context.train.labels, strict=True)}
+        self.known = {
+            row["text"]: int(label) for row, label in zip(context.train.rows, context.train.labels, strict=True)
+        }
 
     def predict_proba(self, rows: Sequence[Any]) -> Any:
         """Return (n, 2) probabilities."""
-        return np.array([np.eye(2)[self.known[row["text"]]] * 0.98 + 0.01 if row["text"] in self.known else [0.5, 0.5] for row in rows])
+        return np.array(
+            [
+                np.eye(2)[self.known[row["text"]]] * 0.98 + 0.01 if row["text"] in self.known else [0.5, 0.5]
+                for row in rows
+            ]
+        )
 
 
 def test_a_model_that_memorised_its_rows_is_found(text: RiskContext) -> None:
@@ -292,7 +320,11 @@ def test_a_slow_candidate_is_asked_about_fewer_rows(text: RiskContext) -> None:
 def test_a_wrong_unit_alone_never_fails_a_model(table: RiskContext) -> None:
     finding = run("robustness", table)[0]
     assert number(finding, "drop_unit_slip") > 0.1
-    assert {found.name for found in finding.measurements} >= {"drop_missing_field", "drop_unit_slip", "drop_unseen_category"}
+    assert {found.name for found in finding.measurements} >= {
+        "drop_missing_field",
+        "drop_unit_slip",
+        "drop_unseen_category",
+    }
 
 
 @given(st.text(max_size=80), st.integers(0, 2**32 - 1))
@@ -320,7 +352,13 @@ def test_rows_are_never_changed_in_place(table: RiskContext, text: RiskContext) 
 
 
 def test_levels_follow_likelihood_times_impact() -> None:
-    assert [_common.level(*pair) for pair in ((0.1, 5), (0.3, 3), (0.5, 5), (1.0, 1), (1.0, 2))] == ["low", "medium", "high", "medium", "high"]
+    assert [_common.level(*pair) for pair in ((0.1, 5), (0.3, 3), (0.5, 5), (1.0, 1), (1.0, 2))] == [
+        "low",
+        "medium",
+        "high",
+        "medium",
+        "high",
+    ]
 
 
 def test_percentages_have_no_negative_zero() -> None:

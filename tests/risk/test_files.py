@@ -140,10 +140,22 @@ def test_a_sound_onnx_model_passes(tmp_path: Path) -> None:
 
 def test_random_bytes_never_crash_the_scanner(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
-    prefixes = [b"", b"PK\x03\x04", b"\x93NUMPY", b"\x1f\x8b", b"BZh", b"\x80\x04", b"\x78\x9c", b"\xfd7zXZ", b"\x08\x07"]
+    prefixes = [
+        b"",
+        b"PK\x03\x04",
+        b"\x93NUMPY",
+        b"\x1f\x8b",
+        b"BZh",
+        b"\x80\x04",
+        b"\x78\x9c",
+        b"\xfd7zXZ",
+        b"\x08\x07",
+    ]
     for number in range(180):
         suffix = [".json", ".onnx", ".npz", ".npy"][number % 4]
-        (tmp_path / f"{number}{suffix}").write_bytes(prefixes[number % len(prefixes)] + random.bytes(int(random.integers(0, 300))))
+        (tmp_path / f"{number}{suffix}").write_bytes(
+            prefixes[number % len(prefixes)] + random.bytes(int(random.integers(0, 300)))
+        )
     scan(tmp_path)
 
 

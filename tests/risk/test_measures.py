@@ -20,7 +20,9 @@ NAME = Words(zh="组", en="group")
 @given(st.integers(1, 500), st.data())
 def test_wilson_equals_statsmodels(n: int, data: st.DataObject) -> None:
     successes = data.draw(st.integers(0, n))
-    assert subgroups.wilson(successes, n, 0.95) == pytest.approx(proportion_confint(successes, n, 0.05, "wilson"), abs=1e-9)
+    assert subgroups.wilson(successes, n, 0.95) == pytest.approx(
+        proportion_confint(successes, n, 0.05, "wilson"), abs=1e-9
+    )
 
 
 @settings(max_examples=10, deadline=None)  # statsmodels takes a tenth of a second each

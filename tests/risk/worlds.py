@@ -58,7 +58,11 @@ def applicants(count: int, seed: int) -> Examples:
     income = random.normal(50, 20, count).clip(1)
     labels = (random.random(count) < 1 / (1 + np.exp(-(income - 50) / 10))).astype(np.int64)
     rows = [
-        {"income": float(value), "city": str(random.choice(["北京", "上海", "广州"])), "purpose": str(random.choice(["car", "home"]))}
+        {
+            "income": float(value),
+            "city": str(random.choice(["北京", "上海", "广州"])),
+            "purpose": str(random.choice(["car", "home"])),
+        }
         for value in income
     ]
     return Examples(rows, labels)
@@ -67,7 +71,9 @@ def applicants(count: int, seed: int) -> Examples:
 def table(directory: Path, *, held_out: int = 600) -> RiskContext:
     """Return a context of a model on a table."""
     directory.mkdir(parents=True, exist_ok=True)
-    artifact = making.finish(Artifact(format="scorecard", task="tabular-classification", classes=making.CLASSES, inputs=TABLE), directory)
+    artifact = making.finish(
+        Artifact(format="scorecard", task="tabular-classification", classes=making.CLASSES, inputs=TABLE), directory
+    )
     classifier = Classifier(Threshold(), artifact)
     confirm = applicants(held_out, 3)
     document = making.spec(task="tabular-classification")

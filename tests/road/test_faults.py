@@ -9,10 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bakeoff.cli import main
 from bakeoff.store.archive import Archive
+from bakeoff.store.ledger import Ledger
 from tests.road.conftest import Bakeoff, Ran, reviews, write_csv, write_spec
 
 
@@ -87,22 +90,43 @@ def _start(spec: Path, study: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
-def test_a_run_killed_at_several_points_resumes_to_the_same_decision(
+def _rows(study: Path) -> int:
+    """Acknowledged rows of a study that another process is running."""
+    return len(Ledger.open(study).evidence()) if (study / "ledger.journal").exists() else 0
+
+
+def _story(decision: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """What a decision says of every candidate, without timings (they differ between runs on the same machine)."""
+    told = []
+    for candidate in decision["candidates"]:
+        score = candidate["metrics"].get("macro_f1", {}).get("value")
+        told.append((candidate["id"], candidate["status"], candidate["fraction"], candidate["stage"], score))
+    return sorted(told, key=str)
+
+
+def test_a_run_killed_after_every_few_rows_resumes_to_the_same_decision(
     ran: Ran, bakeoff: Bakeoff, tmp_path: Path
 ) -> None:
     write_csv(tmp_path / "reviews.csv", reviews(700))
     spec, study = write_spec(tmp_path), tmp_path / "study"
-    for wait in (1.0, 3.0, 5.0, 8.0):
+    whole = len(Archive(ran.study).evidence().results)
+    kills = 0
+    for stop_at in range(1, whole, 4):
         run = _start(spec, study)
-        time.sleep(wait)
+        deadline = time.monotonic() + 60
+        while _rows(study) < stop_at and run.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        kills += run.poll() is None
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
+    assert kills >= 5
     code, out, _ = bakeoff("run", spec, "--out", study, "--json")
     resumed = json.loads(out)
     assert code == 0
     assert resumed["outcome"] == ran.decision["outcome"]
     assert resumed["recommended"] == ran.decision["recommended"]
     assert resumed["score"] == ran.decision["score"]
+    assert _story(resumed) == _story(ran.decision)
 
 
 def test_two_runs_on_one_study_do_not_mix(bakeoff: Bakeoff, tmp_path: Path) -> None:
@@ -119,3 +143,37 @@ def test_two_runs_on_one_study_do_not_mix(bakeoff: Bakeoff, tmp_path: Path) -> N
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("preset=rigorous", "only a new run"),
+        ("data.target=other", "only a new run"),
+        ("costs.hardware=[gpu9]", "no such machine"),
+        ("candidates.include=[nothing.*]", "match no candidate"),
+        ("value.per_correct=-1", "per_correct"),
+        ("no.such.field=1", "no.such.field"),
+    ],
+)
+def test_a_what_if_that_cannot_be_answered_says_why(ran: Ran, bakeoff: Bakeoff, change: str, says: str) -> None:
+    code, out, err = bakeoff("decide", ran.study, "--set", change, "--json")
+    assert code == 2
+    assert says in err
+    assert json.loads(out)["exit_code"] == 2
+
+
+@pytest.mark.parametrize(
+    "change", ["requirements.quality.floor=0", "decision.indifference.quality=0", "traffic.peak=1e9/s"]
+)
+def test_a_what_if_at_the_edge_is_answered(ran: Ran, bakeoff: Bakeoff, change: str) -> None:
+    code, out, _ = bakeoff("decide", ran.study, "--set", change, "--json")
+    assert code in {0, 3}
+    assert json.loads(out)["outcome"] in {"winner", "no_clear_winner", "infeasible"}
+
+
+def test_a_wrong_command_line_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["catalog", "--task", "nothing", "--json"])
+    assert stopped.value.code == 2
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 2

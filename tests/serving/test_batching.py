@@ -99,7 +99,9 @@ def test_a_batch_has_at_most_its_size_and_large_requests_take_turns() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    requests=st.lists(st.lists(st.integers(-2, 30).filter(lambda x: x != -1), min_size=1, max_size=7), min_size=1, max_size=12),
+    requests=st.lists(
+        st.lists(st.integers(-2, 30).filter(lambda x: x != -1), min_size=1, max_size=7), min_size=1, max_size=12
+    ),
     size=st.integers(1, 9),
 )
 def test_every_innocent_request_is_answered_whatever_its_neighbours(requests: list[list[int]], size: int) -> None:

@@ -37,7 +37,9 @@ def faulty(text_bundle: Path, tmp_path: Path) -> Iterator[Callable[..., Running]
 
 def ask(server: Running, text: str, **kwargs: float) -> httpx.Response:
     """Ask about one text on a connection of its own."""
-    return httpx.post(f"{server.url}/v1/predict", json={"texts": [text]}, trust_env=False, verify=False, **{"timeout": 20, **kwargs})  # type: ignore[arg-type]
+    return httpx.post(
+        f"{server.url}/v1/predict", json={"texts": [text]}, trust_env=False, verify=False, **{"timeout": 20, **kwargs}
+    )  # type: ignore[arg-type]
 
 
 def test_a_poison_row_is_refused_and_the_innocent_are_answered(faulty: Callable[..., Running]) -> None:
@@ -49,7 +51,10 @@ def test_a_poison_row_is_refused_and_the_innocent_are_answered(faulty: Callable[
     assert blocker.result().status_code == 200
     for text, answer in zip(texts, answers, strict=True):
         assert answer.status_code == (422 if text in {"POISON", "NAN"} else 200), (text, answer.text)
-    assert {answer.json()["predictions"][0]["label"] for answer in answers if answer.status_code == 200} == {"bad", "good"}
+    assert {answer.json()["predictions"][0]["label"] for answer in answers if answer.status_code == 200} == {
+        "bad",
+        "good",
+    }
     assert server.metric("bakeoff_batch_rows_sum") >= len(texts)
     assert server.metric("bakeoff_batch_rows_count") < len(texts)
     assert "POISON" not in server.log()
@@ -98,7 +103,12 @@ def test_a_large_request_does_not_hold_up_small_ones(faulty: Callable[..., Runni
     server = faulty("--batch", "1")
     with ThreadPoolExecutor(2) as pool:
         large = pool.submit(
-            httpx.post, f"{server.url}/v1/predict", json={"texts": ["SLEEP 0.05"] * 40}, timeout=20, trust_env=False, verify=False
+            httpx.post,
+            f"{server.url}/v1/predict",
+            json={"texts": ["SLEEP 0.05"] * 40},
+            timeout=20,
+            trust_env=False,
+            verify=False,
         )
         time.sleep(0.2)
         small = pool.submit(ask, server, "很好")

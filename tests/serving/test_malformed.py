@@ -99,12 +99,19 @@ def test_numbers_beyond_a_double_are_refused(mixed: Running) -> None:
     for number in ("1e400", "-1e400", "9" * 400):
         answer = mixed.client.post("/v1/predict", content=f'{{"row": {{"age": {number}}}}}', headers=JSON)
         assert answer.status_code in {400, 422}, number
-    assert mixed.client.post("/v1/predict", content='{"row": {"age": 12345678901234567890123}}', headers=JSON).status_code == 200
+    assert (
+        mixed.client.post("/v1/predict", content='{"row": {"age": 12345678901234567890123}}', headers=JSON).status_code
+        == 200
+    )
 
 
 @pytest.mark.parametrize(
     "headers",
-    [{"content-type": "text/plain"}, {"content-type": "application/x-www-form-urlencoded"}, {**JSON, "content-encoding": "gzip"}],
+    [
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {**JSON, "content-encoding": "gzip"},
+    ],
 )
 def test_other_media_are_refused(texts: Running, headers: dict[str, str]) -> None:
     answer = texts.client.post("/v1/predict", content=b'{"texts": ["a"]}', headers=headers)
@@ -155,7 +162,8 @@ def test_an_endless_chunked_body_is_cut_off(texts: Running) -> None:
 
 def test_a_slow_body_gets_408_and_slow_headers_are_cut(texts: Running) -> None:
     answer = texts.raw(
-        b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{", timeout=8
+        b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{",
+        timeout=8,
     )
     assert answer.startswith(b"HTTP/1.1 408")
     with socket.create_connection(("127.0.0.1", texts.port), timeout=15) as connection:
@@ -189,7 +197,9 @@ def test_bytes_that_are_not_http_do_not_harm(texts: Running, request_bytes: byte
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["text", "rows", "row", "x"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["text", "rows", "row", "x"]), inner, max_size=3)
+    ),
     max_leaves=10,
 )
 

@@ -16,7 +16,11 @@ from bakeoff.schema import Artifact, InputColumn, Rule, StepError, StudyError
 from bakeoff.store.artifacts import ARTIFACT_FILE, ArtifactStore, link_or_copy, read_artifact, write_artifact
 
 ARTIFACT = Artifact(
-    format="constant", task="text-classification", classes=("a", "b"), inputs=(InputColumn(name="text", kind="text"),), rule=Rule(temperature=2)
+    format="constant",
+    task="text-classification",
+    classes=("a", "b"),
+    inputs=(InputColumn(name="text", kind="text"),),
+    rule=Rule(temperature=2),
 )
 
 

@@ -41,7 +41,9 @@ def test_a_full_disk_is_survived(tmp_path: Path) -> None:
         "tally, how = full_disk(Path(sys.argv[1])); print(json.dumps([asdict(tally), how]))"
     )
     root = Path(ledger_faults.__file__).parent.parent
-    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, cwd=root)
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, cwd=root
+    )
     tally, how = json.loads(run.stdout.splitlines()[-1])
     assert how in {"small file system", "limit on file size"}
     assert tally["faults"] >= 10

@@ -79,7 +79,9 @@ def test_documents_keep_their_versions_and_the_last_one_counts(study: Path) -> N
 
 
 def test_environments_are_kept_once(study: Path) -> None:
-    place = Environment(machine="m", system="Linux", cpu="c", cores=2, memory=1, isa=("avx2",), python="3.11", threads=1)
+    place = Environment(
+        machine="m", system="Linux", cpu="c", cores=2, memory=1, isa=("avx2",), python="3.11", threads=1
+    )
     with Ledger.open(study) as ledger:
         key = ledger.put_environment(place)
         before = len(ledger)

@@ -29,7 +29,10 @@ def held_by_another(directory: Path) -> int:
 def test_a_second_run_is_told_who_holds_the_study(tmp_path: Path) -> None:
     pid = held_by_another(tmp_path)
     try:
-        with pytest.raises(StudyError, match=rf"another run \(pid {pid}\) is working on this study"), study_lock(tmp_path):
+        with (
+            pytest.raises(StudyError, match=rf"another run \(pid {pid}\) is working on this study"),
+            study_lock(tmp_path),
+        ):
             pass
     finally:
         os.kill(pid, signal.SIGKILL)

@@ -16,18 +16,21 @@ _VERSION = 1
 """Raise it when reading, cleaning, splitting or profiling changes what comes out for the same file."""
 
 
-def freeze(spec: Spec, base: Path, directory: Path | None) -> Frozen:
+def freeze(spec: Spec, base: Path, directory: Path | None, *, noise: bool = False) -> Frozen:
     """Return the frozen data of a specification.
 
     Args:
         spec: names the file and what to honour in it.
         base: folder the file's path is relative to.
         directory: where frozen data are kept; None reads and profiles only, keeps nothing and skips what takes seconds
-            (label noise, the score of a careless split).
+            (label noise, the score of a careless split) unless ``noise``.
+        noise: measure those too although nothing is kept.
 
     """
     if directory is None:
-        return prepare(spec, base)
+        frozen = prepare(spec, base)
+        learns = noise and importlib.util.find_spec("sklearn") is not None
+        return measured_profile(spec, base, frozen) if learns else frozen
     place = directory / _key(spec, base / spec.data.file)
     if (place / "complete").exists():
         kept = load_frozen(place)

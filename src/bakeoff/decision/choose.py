@@ -11,6 +11,8 @@
 - The recommended is the winner when it is the leader's training, when P(best) ≥ confidence or the expected regret is within the zone,
   and when the leader's difference to every rival exceeds its interval. The last keeps two equal candidates from being told
   apart by luck more often than 1 - confidence; small regret alone would not. Otherwise there is no clear winner.
+- Whoever the search stopped early might have been best all the same: the chances it noted when it stopped them are added up
+  (Bonferroni) and taken off every P(best). A winner must have met the confirm rows and its limits with the stated confidence.
 """
 
 from __future__ import annotations
@@ -99,9 +101,12 @@ def choose(world: World, premises: Premises) -> Choice:
     if lead is not None and recommended is not None:
         feasible = world.feasible(premises)
         p_best[pool], regret[pool] = _best(objective[pool], feasible[pool], world.arms[pool], found.zone)
-        clear = p_best[lead] >= premises.confidence or regret[lead] <= found.zone
+        p_best *= 1.0 - stopped_early(world)
+        surely = stopped_early(world) <= 1.0 - premises.confidence
+        clear = p_best[lead] >= premises.confidence or (surely and regret[lead] <= found.zone)
         same = world.arms[recommended] == world.arms[lead]
-        won = same and clear and _apart(objective, pool, world.arms, lead, premises.confidence)
+        proven = bool(world.final[recommended]) and found.p_feasible[recommended] >= premises.confidence
+        won = same and clear and proven and _apart(objective, pool, world.arms, lead, premises.confidence)
         outcome = "winner" if won else "no_clear_winner"
         others = pool[world.arms[pool] != world.arms[recommended]]
         runner = int(max(others, key=lambda index: (found.mean[index], -index))) if others.size else None
@@ -120,6 +125,16 @@ def choose(world: World, premises: Premises) -> Choice:
         objective,
         costs,
     )
+
+
+def stopped_early(world: World) -> float:
+    """Return at most how likely it is that an arm the search stopped early would have been the best one."""
+    chances: dict[str, float] = {}
+    for view in world.views:
+        found = view.elimination
+        if found is not None and found.kind == "eliminated" and found.p_best is not None:
+            chances[view.candidate.arm] = max(chances.get(view.candidate.arm, 0.0), found.p_best)
+    return min(1.0, sum(chances.values()))
 
 
 def _zone(world: World, premises: Premises, admissible: NDArray[np.int64]) -> float:

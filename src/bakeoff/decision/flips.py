@@ -54,6 +54,8 @@ def flips(world: World, known: Known, spec: Spec, recommended: int | None) -> tu
     scan = thin if recommend(thin, world.today) == recommended else world
     found = []
     for dial in dials(world, known, spec):
+        if dial.today <= 0:
+            continue  # a factor of nothing is nothing: such a premise is switched off, not small
         for direction in ("up", "down"):
             factor = _turn(scan, dial, direction, recommended)
             place = None if factor is None else _settled(world, dial, direction, recommended, factor)

@@ -155,9 +155,21 @@ class Reasons:
         gap, low, high = self._gap(index, lead)
         what = self._objective_name()
         also = self._also_worse(index, lead)
+        part = self._part(index)
         return Words(
-            zh=f"不如“{label.zh}”：{spaced(what.zh)}相差 {gap.zh}（区间 {low.zh} 至 {high.zh}）{also.zh}。",
-            en=f"Beaten by {label.en}: {what.en} differs by {gap.en} ({low.en} to {high.en}){also.en}.",
+            zh=f"不如“{label.zh}”：{spaced(what.zh)}相差 {gap.zh}（区间 {low.zh} 至 {high.zh}）{also.zh}。{part.zh}",
+            en=f"Beaten by {label.en}: {what.en} differs by {gap.en} ({low.en} to {high.en}){also.en}.{part.en}",
+        )
+
+    def _part(self, index: int) -> Words:
+        """Say that a finalist was trained on part of the rows only, all that the planned time allowed."""
+        seen = self.world.views[index].judged
+        if seen is None or seen.fidelity.fraction >= 1.0 or not self.world.views[index].candidate.variant.trains:
+            return Words(zh="", en="")
+        share = f"{100 * seen.fidelity.fraction:.0f}"
+        return Words(
+            zh=f"它只用了训练数据的 {share}%，这是计划时间所允许的。",
+            en=f" It was trained on {share} % of the training rows, which is what the planned time allowed.",
         )
 
     def _rival(self, index: int) -> int:

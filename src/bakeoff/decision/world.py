@@ -111,10 +111,21 @@ class World:
         return requests(premises.volume, premises.growth, premises.horizon)
 
     def gain(self, premises: Premises) -> Table | None:
-        """Return how quality changes (v, 1) with another number of labelled rows, from the learning curves; None for today's."""
+        """Return how quality changes (v, 1) with another number of labelled rows, from the learning curves; None for today's.
+
+        A trained candidate without a curve of its own (an ensemble, an arm judged once) changes as the others do on average.
+        """
         if premises.rows is None:
             return None
-        return np.array([[0.0 if curve is None else curve.change(premises.rows)] for curve in self.curves])
+        known = [curve.change(premises.rows) for curve in self.curves if curve is not None]
+        pooled = sum(known) / len(known) if known else 0.0
+        learns = [view.candidate.variant.trains and view.candidate.family != "baseline" for view in self.views]
+        return np.array(
+            [
+                [(pooled if learned else 0.0) if curve is None else curve.change(premises.rows)]
+                for curve, learned in zip(self.curves, learns, strict=True)
+            ]
+        )
 
     def objective(self, premises: Premises) -> Table:
         """Return what is maximised (v, D): net value over the horizon where answers are priced, else quality."""

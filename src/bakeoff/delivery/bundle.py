@@ -76,7 +76,11 @@ def ship(  # noqa: PLR0913 - one bundle has this many ingredients
     with _replacing(out) as folder:
         artifact = _copy_model(artifact_dir, folder / "model")
         contract = promises.contract(
-            decision, candidate, confidence=spec.decision.confidence, threads=spec.measuring.threads, rows=len(rows) if rows else 0
+            decision,
+            candidate,
+            confidence=spec.decision.confidence,
+            threads=spec.measuring.threads,
+            rows=len(rows) if rows else 0,
         )
         _write(folder / "contract.json", contract)
         _write(folder / "decision.json", decision)
@@ -96,7 +100,9 @@ def _masked(row: Row) -> Row:
     return {name: personal.mask(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
-def _manifest(decision: Decision, candidate: Candidate, artifact: Artifact, pins: dict[str, str], spec: Spec) -> Manifest:
+def _manifest(
+    decision: Decision, candidate: Candidate, artifact: Artifact, pins: dict[str, str], spec: Spec
+) -> Manifest:
     source, verdict = decision.provenance, promises.verdict_of(decision, candidate)
     return Manifest(
         bakeoff=bakeoff.__version__,
@@ -124,7 +130,9 @@ def _manifest(decision: Decision, candidate: Candidate, artifact: Artifact, pins
     )
 
 
-def _surroundings(folder: Path, manifest: Manifest, contract: Contract, decision: Decision, pins: dict[str, str]) -> None:
+def _surroundings(
+    folder: Path, manifest: Manifest, contract: Contract, decision: Decision, pins: dict[str, str]
+) -> None:
     """Write what surrounds the model: requirements, our wheel, Dockerfile, Kubernetes manifests, README."""
     tag = content_key([entry.model_dump() for entry in sealed.entries(folder / "model")])[:12]
     verdict = next(found for found in decision.candidates if found.id == manifest.candidate)

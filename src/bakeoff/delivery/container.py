@@ -61,7 +61,9 @@ def dockerfile(sizing: Sizing, pins: dict[str, str]) -> str:
             "RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*\n"
         )
     torch = (
-        "# The CPU build of PyTorch is on an index of its own: pass it with --build-arg PIP_EXTRA_INDEX_URL=…\n" if "torch" in pins else ""
+        "# The CPU build of PyTorch is on an index of its own: pass it with --build-arg PIP_EXTRA_INDEX_URL=…\n"
+        if "torch" in pins
+        else ""
     )
     return f"""# docker build -t {sizing.name}:{sizing.tag} .    docker run --rm -p 8000:8000 {sizing.name}:{sizing.tag}
 ARG PYTHON={sizing.python}

@@ -44,7 +44,9 @@ def protocol(contract: Contract, requests: int) -> Protocol:
     """Return how requests are timed: as in the final of a study, with the limits of the contract."""
     prefix = "latency_"
     limits = {
-        promise.name.removeprefix(prefix): promise.limit for promise in contract.promises if promise.name.startswith(prefix)
+        promise.name.removeprefix(prefix): promise.limit
+        for promise in contract.promises
+        if promise.name.startswith(prefix)
     }
     rate = next((promise.limit for promise in contract.promises if promise.name == "throughput"), None)
     return Protocol(
@@ -53,7 +55,9 @@ def protocol(contract: Contract, requests: int) -> Protocol:
     )  # fmt: skip
 
 
-def timings(classifier: Classifier, rows: Sequence[Row], contract: Contract, requests: int) -> tuple[Probed, NDArray[np.float64]]:
+def timings(
+    classifier: Classifier, rows: Sequence[Row], contract: Contract, requests: int
+) -> tuple[Probed, NDArray[np.float64]]:
     """Time single requests, then look at memory, then at the rate; return measurements and latencies [s] (n,)."""
     plan = protocol(contract, requests)
     warm_up(classifier, rows)
@@ -72,7 +76,9 @@ def answers(classifier: Classifier, rows: Sequence[Row]) -> tuple[NDArray[np.int
 
 def _memory() -> Measurement:
     peak = float(peak_memory())
-    return Measurement(name="memory", value=peak, low=peak, high=peak, n=1, unit="B", remark="peak resident", remark_zh="常驻内存峰值")
+    return Measurement(
+        name="memory", value=peak, low=peak, high=peak, n=1, unit="B", remark="peak resident", remark_zh="常驻内存峰值"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,7 +24,9 @@ def verdict_of(decision: Decision, candidate: Candidate) -> CandidateVerdict:
     found = next((verdict for verdict in decision.candidates if verdict.id == candidate.id), None)
     if found is None or found.status in _NO_BUNDLE:
         what = "this candidate was not evaluated to the end, so nothing can be promised of it"
-        allowed = [verdict.id for verdict in decision.candidates if verdict.status not in _NO_BUNDLE and verdict.metrics]
+        allowed = [
+            verdict.id for verdict in decision.candidates if verdict.status not in _NO_BUNDLE and verdict.metrics
+        ]
         raise BundleError(what, got=candidate.id, allowed=allowed)
     return found
 
@@ -65,7 +67,13 @@ def _promise(limit: ConstraintVerdict, verdict: CandidateVerdict, metric: str, c
     if measured is None:
         measured = Metric(value=None, unit=limit.unit, validity="refused",
                           remark="the trial did not measure it", remark_zh="选型时没有测量它")  # fmt: skip
-    return Promise(name=name, direction=limit.direction, limit=limit.limit, unit=limit.unit, trial=_measurement(name, measured, confidence))
+    return Promise(
+        name=name,
+        direction=limit.direction,
+        limit=limit.limit,
+        unit=limit.unit,
+        trial=_measurement(name, measured, confidence),
+    )
 
 
 def _measurement(name: str, metric: Metric, confidence: float) -> Measurement:

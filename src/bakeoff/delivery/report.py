@@ -40,10 +40,14 @@ class VerifyReport(Record):
     largest_drift: float | None = Field(None, description="Largest difference of a probability from the trial's.")
     promises: tuple[PromiseVerdict, ...] = ()
     latency: tuple[Measurement, ...] = Field((), description="Percentiles measured here, promised or not.")
-    p95_ratio: float | None = Field(None, description="95th percentile here over the trial's; only where both were measured.")
+    p95_ratio: float | None = Field(
+        None, description="95th percentile here over the trial's; only where both were measured."
+    )
     noisy: bool = Field(False, description="Other load was seen on this machine while timing.")
     quick: bool = False
-    kept: bool = Field(description="Nothing is broken: same labels on every row and no promise broken (refused is not broken).")
+    kept: bool = Field(
+        description="Nothing is broken: same labels on every row and no promise broken (refused is not broken)."
+    )
 
     @property
     def parity(self) -> bool:
@@ -81,7 +85,10 @@ class VerifyReport(Record):
 
     def _rows(self) -> Words:
         if not self.rows:
-            return Words(zh="包内没有契约行，未能与试验逐行对照", en="no contract rows in the bundle, so no comparison with the trial")
+            return Words(
+                zh="包内没有契约行，未能与试验逐行对照",
+                en="no contract rows in the bundle, so no comparison with the trial",
+            )
         drift = f"{self.largest_drift:.1e}" if self.largest_drift is not None else "–"
         return Words(
             zh=f"{self.same_labels}/{self.rows} 行的标签与试验相同，概率最大偏差 {drift}",

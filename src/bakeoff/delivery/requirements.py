@@ -45,7 +45,9 @@ def lines(pins: Mapping[str, str]) -> str:
     """Return ``requirements.txt``; a local version (``2.13.0+cpu``) is pinned to its public part, which indexes carry."""
     head = "# Versions the contract was measured with.\n"
     marker = {"uvloop": ' ; sys_platform != "win32"'}
-    return head + "".join(f"{name}=={version.split('+')[0]}{marker.get(name, '')}\n" for name, version in sorted(pins.items()))
+    return head + "".join(
+        f"{name}=={version.split('+')[0]}{marker.get(name, '')}\n" for name, version in sorted(pins.items())
+    )
 
 
 def _of(artifact: Mapping[str, Any], packages: Mapping[str, str]) -> set[str]:

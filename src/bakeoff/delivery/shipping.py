@@ -44,7 +44,9 @@ def ship_study(
     name = candidate or (decision.recommended.id if decision.recommended else None)
     if name is None:
         what = "nothing to ship: no candidate meets the requirements"
-        raise StudyError(what, where=str(archive.directory), try_="name one with --candidate, or relax a limit and decide again")
+        raise StudyError(
+            what, where=str(archive.directory), try_="name one with --candidate, or relax a limit and decide again"
+        )
     evidence = archive.evidence()
     predicted = _predicted(evidence, name, archive)
     artifact = archive.directory / "artifacts" / predicted.result.inputs[-1]

@@ -105,7 +105,10 @@ def judge(promise: Promise, here: Measurement) -> PromiseVerdict:
     if sign * (best - promise.limit) < 0:
         return _verdict(promise, here, "broken", _NOTHING)
     if here.validity == "noisy":
-        reason = Words(zh="本机同时有其他负载，请在空闲时重测", en="other load was seen on this machine; verify again when it is quiet")
+        reason = Words(
+            zh="本机同时有其他负载，请在空闲时重测",
+            en="other load was seen on this machine; verify again when it is quiet",
+        )
     else:
         reason = Words(zh="限值落在置信区间之内", en="the limit lies inside the interval")
     return _verdict(promise, here, "refused", reason)
@@ -144,7 +147,15 @@ def _probe(opened: Opened, rows: ContractRows | None, requests: int) -> Seen:
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "seen"
-        command = [sys.executable, "-m", "bakeoff.delivery.probe", str(opened.root.resolve()), str(out), "--requests", str(requests)]
+        command = [
+            sys.executable,
+            "-m",
+            "bakeoff.delivery.probe",
+            str(opened.root.resolve()),
+            str(out),
+            "--requests",
+            str(requests),
+        ]
         variables = environment(opened.contract.threads)
         try:
             done = subprocess.run(
@@ -165,7 +176,11 @@ def _probe(opened: Opened, rows: ContractRows | None, requests: int) -> Seen:
 def _open_question(opened: Opened, seen: Seen) -> bool:
     """Whether a promise about time can neither be called kept nor broken yet, although it was measured."""
     timed = (*_LATENCY, "throughput")
-    judged = [judge(promise, _measured(promise, opened, seen)) for promise in opened.contract.promises if promise.name in timed]
+    judged = [
+        judge(promise, _measured(promise, opened, seen))
+        for promise in opened.contract.promises
+        if promise.name in timed
+    ]
     return any(found.verdict == "refused" and found.here.value is not None for found in judged)
 
 
@@ -187,7 +202,11 @@ def _measured(promise: Promise, opened: Opened, seen: Seen) -> Measurement:
     if name in seen.found:
         return seen.found[name]
     untimed = Words(zh="这种模式下不计时", en="not timed in this mode")
-    return _refused(name, promise.unit, untimed if seen.rows else Words(zh="没有可用来测量的契约行", en="there are no contract rows to measure with"))
+    return _refused(
+        name,
+        promise.unit,
+        untimed if seen.rows else Words(zh="没有可用来测量的契约行", en="there are no contract rows to measure with"),
+    )
 
 
 def _quality(name: str, opened: Opened, seen: Seen) -> Measurement:

@@ -120,7 +120,11 @@ class Bench:
     def prune(self) -> None:
         """Delete large artefacts nothing will use again: of probes, of other seeds, of smaller fractions of the same arm."""
         rows = [row.result for row in self._ledger.evidence(data=self._frozen.fingerprint)]
-        large = [row for row in rows if row.artifact is not None and row.artifact.size > _LARGE and self.artifacts.has(row.key)]
+        large = [
+            row
+            for row in rows
+            if row.artifact is not None and row.artifact.size > _LARGE and self.artifacts.has(row.key)
+        ]
         for row in large:
             newer = any(
                 arm_of(other) == arm_of(row) and other.name == row.name and other.fidelity.fraction > row.fidelity.fraction
@@ -142,7 +146,9 @@ class Bench:
             return None
         if labelled(found.result, trial) or (plan.site == "make" and found.result.status == "ok"):
             return found.result
-        key = content_key("same", plan.key, trial.candidate.id, trial.fidelity, trial.round if plan.kind == "time" else None)
+        key = content_key(
+            "same", plan.key, trial.candidate.id, trial.fidelity, trial.round if plan.kind == "time" else None
+        )
         noted = self._ledger.get(key)
         return noted.result if noted is not None else self._note(key, found, trial)
 
@@ -227,7 +233,10 @@ class Bench:
             with self._folder() as folder:
                 rows = self._ledger.evidence(data=self._frozen.fingerprint)
                 scores = seed_scores(rows, trial, self._spec.requirements.quality.metric)
-                update = {"arrays": save_arrays(folder / "confirm.npz", prediction_on_confirm(rows, trial)), "seed_scores": scores}
+                update = {
+                    "arrays": save_arrays(folder / "confirm.npz", prediction_on_confirm(rows, trial)),
+                    "seed_scores": scores,
+                }
                 job = self._job("risk", trial, left, folder, self._spec.measuring.threads).model_copy(update=update)
                 failure = self._carry_out(job, folder, tell)
             first = first or failure
@@ -251,7 +260,9 @@ class Bench:
         failure: Failure | None = None
         for _ in range(_OUTSIDE_TRIES):
             taken, failure = self._run(job, folder, tell)
-            stopped_early = taken.failure is not None and job.site != "risk"  # by its own choice, with the reason written down
+            stopped_early = (
+                taken.failure is not None and job.site != "risk"
+            )  # by its own choice, with the reason written down
             if stopped_early or failure is None:
                 return taken.failure
             if self.over and failure.code == "interrupted":
@@ -336,7 +347,10 @@ class Bench:
         key = make_steps(member, self._spec, self.facts())[-1].key
         arrays = save_arrays(folder / f"member-{len(list(folder.glob('member-*')))}.npz", self._ledger.get(key))
         return MemberRef(
-            candidate=name, runtime=member.candidate.runtime, directory=str(self.artifacts.path(key).absolute()), arrays=arrays or ""
+            candidate=name,
+            runtime=member.candidate.runtime,
+            directory=str(self.artifacts.path(key).absolute()),
+            arrays=arrays or "",
         )
 
 

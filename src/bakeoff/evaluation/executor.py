@@ -65,7 +65,9 @@ class Executor:
         self._bench.clear()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bench.close()
 
     def run(self, trials: Sequence[Trial], *, deadline: float | None = None) -> None:
@@ -131,7 +133,10 @@ class Executor:
             for walk in walks:
                 walk.failure = self._make(walk)
             return
-        for group in ([w for w in walks if not w.trial.candidate.members], [w for w in walks if w.trial.candidate.members]):
+        for group in (
+            [w for w in walks if not w.trial.candidate.members],
+            [w for w in walks if w.trial.candidate.members],
+        ):
             with ThreadPoolExecutor(self._workers, thread_name_prefix="make") as pool:
                 try:
                     for walk, failure in zip(group, pool.map(self._make, group), strict=True):
@@ -175,7 +180,10 @@ class Executor:
                 if row is not None and row.failure is not None:
                     self._tell("step", walk, result=row, reused=True)
                     return row.failure
-            have = max((n for n, (row, plan) in enumerate(zip(rows, plans, strict=True)) if row and self._bench.has(plan)), default=-1)
+            have = max(
+                (n for n, (row, plan) in enumerate(zip(rows, plans, strict=True)) if row and self._bench.has(plan)),
+                default=-1,
+            )
             for row in rows[: have + 1]:
                 self._tell("step", walk, result=row, reused=True)
             if have == len(plans) - 1 or self._bench.over:
@@ -224,4 +232,3 @@ class Executor:
 
     def _facts(self) -> Facts:
         return self._bench.facts()
-

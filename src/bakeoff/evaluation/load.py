@@ -65,7 +65,9 @@ def queueing(arrivals: Floats, service: Floats) -> Floats:
 
 def predicted_rate(service: Floats, limits: dict[str, float], seed: int = 0) -> float:
     """Return the highest rate [1/s] at which simulated arrivals keep every limit; 0 when no rate does."""
-    if len(service) == 0 or any(np.quantile(service, QUANTILES[name], method="higher") > limit for name, limit in limits.items()):
+    if len(service) == 0 or any(
+        np.quantile(service, QUANTILES[name], method="higher") > limit for name, limit in limits.items()
+    ):
         return 0.0
     rng = np.random.default_rng(seed)
     gaps, drawn = rng.exponential(size=_ARRIVALS), rng.choice(service, _ARRIVALS)
@@ -141,12 +143,23 @@ def cpu_per_row(timed: Timed, confidence: float) -> Measurement:
     mean = float(timed.cpu.mean())
     error = _z(confidence) * float(timed.cpu.std(ddof=1)) / n**0.5 if n > 1 else mean
     return Measurement(
-        name="cpu_seconds_per_row", value=mean, low=max(0.0, mean - error), high=mean + error, confidence=confidence, n=n, unit="s"
+        name="cpu_seconds_per_row",
+        value=mean,
+        low=max(0.0, mean - error),
+        high=mean + error,
+        confidence=confidence,
+        n=n,
+        unit="s",
     )
 
 
 def _verified(
-    classifier: Classifier, rows: Sequence[Row], predicted: float, interval: tuple[float, float], plan: Protocol, confidence: float
+    classifier: Classifier,
+    rows: Sequence[Row],
+    predicted: float,
+    interval: tuple[float, float],
+    plan: Protocol,
+    confidence: float,
 ) -> tuple[Measurement, OpenLoop]:
     rate, broken, kept = _FIRST * predicted, interval[1], False
     for attempt in range(_TRIES):

@@ -55,7 +55,9 @@ def make(job: Job, recorder: Recorder) -> None:
         made = _Made(outcome.artifact, store.path(plan.key), indices, native)
 
 
-def _step(job: Job, plan: StepPlan, store: ArtifactStore, frozen: Frozen, made: _Made | None) -> Callable[[], Outcome] | None:
+def _step(
+    job: Job, plan: StepPlan, store: ArtifactStore, frozen: Frozen, made: _Made | None
+) -> Callable[[], Outcome] | None:
     if plan.kind == "build":
         return lambda: _build(job, plan, store, frozen)
     if made is None:
@@ -85,7 +87,9 @@ def _build(job: Job, plan: StepPlan, store: ArtifactStore, frozen: Frozen) -> Ou
         seconds = time.perf_counter() - start
         probabilities = None
         if not job.trial.fidelity.probe:
-            probabilities = _probabilities(artifact, directory, plan.detail["loaders"].get(artifact.format), frozen, indices, job.threads)
+            probabilities = _probabilities(
+                artifact, directory, plan.detail["loaders"].get(artifact.format), frozen, indices, job.threads
+            )
         labels = frozen.labels[indices] if probabilities is not None else None
         artifact = artifact.model_copy(update={"rule": fit_rule(probabilities, labels, job.spec, frozen.classes)})
         artifact = write_artifact(directory, artifact)
@@ -105,14 +109,18 @@ def _convert(job: Job, plan: StepPlan, store: ArtifactStore, frozen: Frozen, mad
         numbers: tuple[Measurement, ...] = ()
         probabilities = None
         if made.native is not None and plan.detail.get("loader"):
-            probabilities = _probabilities(artifact, directory, plan.detail["loader"], frozen, made.indices, job.threads)
+            probabilities = _probabilities(
+                artifact, directory, plan.detail["loader"], frozen, made.indices, job.threads
+            )
             numbers = measure_parity(made.native, probabilities, artifact.rule)
             gate(*numbers, lossy=plan.kind == "compress")
         artifact = write_artifact(directory, artifact)
         store.commit(directory, plan.key)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    return Outcome(artifact=artifact, measurements=(*numbers, _size(artifact)), arrays=_arrays(made.indices, probabilities))
+    return Outcome(
+        artifact=artifact, measurements=(*numbers, _size(artifact)), arrays=_arrays(made.indices, probabilities)
+    )
 
 
 def _converted(job: Job, plan: StepPlan, frozen: Frozen, made: _Made, directory: Path) -> Artifact:
@@ -142,7 +150,9 @@ def _context(
     )  # fmt: skip
 
 
-def _rows(job: Job, frozen: Frozen, members: tuple[Member, ...], indices: NDArray[np.int32]) -> tuple[Examples, Examples]:
+def _rows(
+    job: Job, frozen: Frozen, members: tuple[Member, ...], indices: NDArray[np.int32]
+) -> tuple[Examples, Examples]:
     fidelity = job.trial.fidelity
     if fidelity.probe:
         return frozen.examples("train", limit=PROBE_ROWS), frozen.examples("calibrate", limit=PROBE_ROWS)
@@ -165,7 +175,9 @@ def _members(job: Job, indices: NDArray[np.int32]) -> tuple[tuple[Member, ...], 
     common = indices
     for table in tables:
         common = np.intersect1d(common, table["indices"])
-    return tuple(_member(reference, table, common) for reference, table in zip(job.members, tables, strict=True)), common.astype(np.int32)
+    return tuple(
+        _member(reference, table, common) for reference, table in zip(job.members, tables, strict=True)
+    ), common.astype(np.int32)
 
 
 def _member(reference: MemberRef, table: dict[str, NDArray[Any]], rows: NDArray[np.int32]) -> Member:
@@ -197,4 +209,6 @@ def _arrays(indices: NDArray[np.int32], probabilities: NDArray[np.float64] | Non
 
 
 def _size(artifact: Artifact) -> Measurement:
-    return Measurement(name="size", value=float(artifact.size), low=float(artifact.size), high=float(artifact.size), n=1, unit="B")
+    return Measurement(
+        name="size", value=float(artifact.size), low=float(artifact.size), high=float(artifact.size), n=1, unit="B"
+    )

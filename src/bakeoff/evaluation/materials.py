@@ -28,7 +28,10 @@ def weights_of(trial: Trial) -> Path | Failure | None:
         found = assets.find(name)
     except UserError as error:
         return Failure(code="unavailable", reason=str(error))
-    reason, zh = f"the weights '{name}' are not fetched; try: bakeoff fetch {name}", f"权重 {name} 尚未下载，可运行：bakeoff fetch {name}"
+    reason, zh = (
+        f"the weights '{name}' are not fetched; try: bakeoff fetch {name}",
+        f"权重 {name} 尚未下载，可运行：bakeoff fetch {name}",
+    )
     return found or Failure(code="unavailable", reason=reason, reason_zh=zh)
 
 
@@ -46,7 +49,11 @@ def write_rows(frozen: Frozen, trial: Trial, plans: Sequence[StepPlan], path: Pa
 
 def prediction_on_confirm(rows: Sequence[Evidence], trial: Trial) -> Evidence | None:
     """Return what the trial's candidate predicted on the confirm rows, if it did."""
-    found = [row for row in rows if row.result.kind == "predict" and row.result.status == "ok" and labelled(row.result, trial)]
+    found = [
+        row
+        for row in rows
+        if row.result.kind == "predict" and row.result.status == "ok" and labelled(row.result, trial)
+    ]
     return found[-1] if found and found[-1].result.fidelity.split == "confirm" else None
 
 

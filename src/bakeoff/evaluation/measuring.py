@@ -92,8 +92,14 @@ def _load(session: _Session, plan: StepPlan) -> Outcome:
     size = float(session.artifact.size)
     return Outcome(
         measurements=(
-            Measurement(name="load_seconds", value=session.seconds, n=1, unit="s",
-                        remark="until the first answer, files in the page cache", remark_zh="到给出第一个答案为止，文件已在页缓存中"),
+            Measurement(
+                name="load_seconds",
+                value=session.seconds,
+                n=1,
+                unit="s",
+                remark="until the first answer, files in the page cache",
+                remark_zh="到给出第一个答案为止，文件已在页缓存中",
+            ),
             _memory(Words(zh="加载并预热之后", en="after loading and warming up")),
             Measurement(name="size", value=size, low=size, high=size, n=1, unit="B"),
         )
@@ -111,7 +117,9 @@ def _time(session: _Session, plan: StepPlan) -> Outcome:
     if run is not None:
         arrays |= {"intended": run.intended, "sent": run.sent, "queued": run.latency}
     latency = measure_latency(timed, protocol, confidence)
-    return Outcome(measurements=(*latency, memory, throughput, cpu_per_row(timed, confidence), *session.usage()), arrays=arrays)
+    return Outcome(
+        measurements=(*latency, memory, throughput, cpu_per_row(timed, confidence), *session.usage()), arrays=arrays
+    )
 
 
 def _predict(session: _Session, plan: StepPlan) -> Outcome:

@@ -18,7 +18,9 @@ COMPRESSED_AGREEMENT = 0.97
 """Least share of equal labels after a lossy pass; what the loss costs is measured on the select rows anyway."""
 
 
-def measure_parity(before: NDArray[np.floating], after: NDArray[np.floating], rule: Rule) -> tuple[Measurement, Measurement]:
+def measure_parity(
+    before: NDArray[np.floating], after: NDArray[np.floating], rule: Rule
+) -> tuple[Measurement, Measurement]:
     """Return the share of rows with the same label (ties allowed) and the largest drift of a probability.
 
     Args:
@@ -50,7 +52,9 @@ def gate(agreement: Measurement, drift: Measurement, *, lossy: bool) -> None:
     """
     same, moved = agreement.value or 0.0, drift.value or 0.0
     if lossy and same < COMPRESSED_AGREEMENT:
-        what = f"compressing changed {100 * (1 - same):.1f} % of the labels on {agreement.n} calibrate rows (at most 3 %)"
+        what = (
+            f"compressing changed {100 * (1 - same):.1f} % of the labels on {agreement.n} calibrate rows (at most 3 %)"
+        )
         zh = f"压缩后，{agreement.n} 行校准数据中有 {100 * (1 - same):.1f} % 的标签变了（上限 3 %）"
         raise StepError("parity", what, zh=zh)
     if not lossy and (same < 1.0 or moved > EXPORT_DRIFT):
@@ -60,7 +64,9 @@ def gate(agreement: Measurement, drift: Measurement, *, lossy: bool) -> None:
         raise StepError("parity", what, zh=zh)
 
 
-def _tied(table: NDArray[np.float64], one: NDArray[np.int64], other: NDArray[np.int64], rule: Rule) -> NDArray[np.bool_]:
+def _tied(
+    table: NDArray[np.float64], one: NDArray[np.int64], other: NDArray[np.int64], rule: Rule
+) -> NDArray[np.bool_]:
     scores = table if rule.costs is None else table @ np.asarray(rule.costs)
     rows = np.arange(len(table))
     return np.abs(scores[rows, one] - scores[rows, other]) <= TIE

@@ -104,10 +104,14 @@ def _watch(
                 return "interrupted", Words(zh="整个运行的时间已用完", en="the time of the whole run was over")
             if now - since > limits.seconds:
                 most = say_seconds(limits.seconds)
-                return "timeout", Words(zh=f"超过了单步时限 {most}", en=f"took longer than {most}, the limit of one step")
+                return "timeout", Words(
+                    zh=f"超过了单步时限 {most}", en=f"took longer than {most}, the limit of one step"
+                )
             if memory.read(kin=ticks % _KIN == 1) > limits.memory:
                 most = say_bytes(limits.memory)
-                return "memory", Words(zh=f"内存超过了单步上限 {most}", en=f"used more than {most} of memory, the limit of one step")
+                return "memory", Words(
+                    zh=f"内存超过了单步上限 {most}", en=f"used more than {most} of memory, the limit of one step"
+                )
     return None
 
 
@@ -134,7 +138,9 @@ def _failure(code: int, killed: tuple[FailureCode, Words] | None, output: str) -
         reason, zh = f"crashed in native code ({name})", f"在原生代码中崩溃（{name}）"
         return Failure(code="crash", reason=reason, reason_zh=zh, signal=name, tail=output)
     reason = f"the process ended by itself with exit code {code} before its steps were done"
-    return Failure(code="crash", reason=reason, reason_zh=f"步骤还没做完，进程就自行退出了（退出码 {code}）", tail=output)
+    return Failure(
+        code="crash", reason=reason, reason_zh=f"步骤还没做完，进程就自行退出了（退出码 {code}）", tail=output
+    )
 
 
 def _kernel_kills() -> int:

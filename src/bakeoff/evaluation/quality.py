@@ -15,7 +15,11 @@ _TOLERANCE = 1e-3
 
 
 def measure_quality(
-    actual: NDArray[np.integer], predicted: NDArray[np.integer], probabilities: NDArray[np.floating], positive: int, confidence: float
+    actual: NDArray[np.integer],
+    predicted: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    positive: int,
+    confidence: float,
 ) -> tuple[Measurement, ...]:
     """Return every quality metric on n rows, with a Bayesian-bootstrap interval (Rubin 1981) of a fixed seed.
 
@@ -33,7 +37,13 @@ def measure_quality(
         low, high = np.percentile(draws, [tail, 100.0 - tail])
         found.append(
             Measurement(
-                name=metric, value=value, low=min(float(low), value), high=max(float(high), value), confidence=confidence, n=n, unit="share"
+                name=metric,
+                value=value,
+                low=min(float(low), value),
+                high=max(float(high), value),
+                confidence=confidence,
+                n=n,
+                unit="share",
             )
         )
     return tuple(found)

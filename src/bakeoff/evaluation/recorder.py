@@ -52,7 +52,9 @@ class Recorder:
         self._written += 1
         return found
 
-    def _result(self, plan: StepPlan, found: Outcome | None, failure: Failure | None, wall: float, cpu: float) -> StepResult:
+    def _result(
+        self, plan: StepPlan, found: Outcome | None, failure: Failure | None, wall: float, cpu: float
+    ) -> StepResult:
         trial = self.job.trial
         fields: dict[str, Any] = dict(found.fields) if found else {}
         return StepResult(
@@ -70,14 +72,23 @@ def failure_of(error: BaseException) -> Failure:
         code = error.code if error.code in _CODES else "error"
         return Failure(code=code, reason=str(error), reason_zh=error.zh, tail=tail)  # type: ignore[arg-type]
     if isinstance(error, MemoryError):
-        return Failure(code="memory", reason="an allocation was refused: not enough memory", reason_zh="申请内存被拒：内存不足", tail=tail)
+        return Failure(
+            code="memory",
+            reason="an allocation was refused: not enough memory",
+            reason_zh="申请内存被拒：内存不足",
+            tail=tail,
+        )
     if isinstance(error, OSError) and error.errno in _DISK:
         return Failure(code="disk", reason="the disk is full", reason_zh="磁盘已满", tail=tail)
     if isinstance(error, ModuleNotFoundError):
         reason = f"module {error.name} is not installed"
         return Failure(code="unavailable", reason=reason, reason_zh=f"没有安装模块 {error.name}", tail=tail)
     text = str(error).strip().splitlines()
-    reason = str(error) if isinstance(error, BakeoffError) else f"{type(error).__name__}: {text[0] if text else 'no message'}"
+    reason = (
+        str(error)
+        if isinstance(error, BakeoffError)
+        else f"{type(error).__name__}: {text[0] if text else 'no message'}"
+    )
     return Failure(code="error", reason=reason[:500], tail=tail)
 
 

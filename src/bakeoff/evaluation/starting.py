@@ -114,7 +114,9 @@ class Starter:
         server = self._server
         if server is None or server.stdin is None or server.stdout is None:
             return None
-        with contextlib.suppress(OSError, ValueError):  # the server died: from now on every worker is started from scratch
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # the server died: from now on every worker is started from scratch
             server.stdin.write(json.dumps(str(folder)) + "\n")
             server.stdin.flush()
             return _Forked(int(server.stdout.readline()), server)

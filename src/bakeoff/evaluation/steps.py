@@ -69,7 +69,9 @@ def steps_of(trial: Trial, spec: Spec, facts: Facts) -> tuple[StepPlan, ...]:
     place = environment_key(host(spec.measuring.threads))
     load = _step("load", "load", (artifact,), [artifact, loaded, place], packages)
     timed = _timed(trial, spec, artifact, [loaded, place], packages)
-    predict = _step("predict", "predict", (artifact,), [artifact, loaded, trial.fidelity.split, trial.fidelity.limit], packages)
+    predict = _step(
+        "predict", "predict", (artifact,), [artifact, loaded, trial.fidelity.split, trial.fidelity.limit], packages
+    )
     if trial.fidelity.probe:
         return (*made, load, timed)
     return (*made, load, predict) if trial.round is None else (*made, load, timed, predict)
@@ -107,8 +109,12 @@ def member_trial(trial: Trial, name: str, facts: Facts) -> Trial:
         what = "an ensemble names a candidate that is not in the study"
         raise StepError("unsupported", what, zh=f"组合里的成员 {name} 不在本次选型的候选之中", got=name)
     fractions = trial.candidate.variant.params.get("fractions", {})
-    fraction = float(fractions.get(name, trial.fidelity.fraction)) if isinstance(fractions, dict) else trial.fidelity.fraction
-    fidelity = Fidelity(fraction=fraction, seed=trial.fidelity.seed, split=trial.fidelity.split, limit=trial.fidelity.limit)
+    fraction = (
+        float(fractions.get(name, trial.fidelity.fraction)) if isinstance(fractions, dict) else trial.fidelity.fraction
+    )
+    fidelity = Fidelity(
+        fraction=fraction, seed=trial.fidelity.seed, split=trial.fidelity.split, limit=trial.fidelity.limit
+    )
     return Trial(candidate=facts.candidates[name], purpose="rung", fidelity=fidelity)
 
 
@@ -147,7 +153,9 @@ def _export(candidate: Candidate, family: FamilyTraits, wanted: Sequence[str], s
     packages = registry.versions(family.export_needs)
     runtime = registry.plugin("runtimes", candidate.runtime).traits
     detail = {"target": target, "loader": candidate.runtime if target in runtime.loads else _loader(target)}
-    return _step("export", f"export:{target}", (source.key,), [source.key, target, family.version, packages], packages, detail)
+    return _step(
+        "export", f"export:{target}", (source.key,), [source.key, target, family.version, packages], packages, detail
+    )
 
 
 def _timed(trial: Trial, spec: Spec, artifact: str, where: list[Any], packages: dict[str, str]) -> StepPlan:
@@ -159,17 +167,35 @@ def _timed(trial: Trial, spec: Spec, artifact: str, where: list[Any], packages: 
 def _check(trial: Trial, spec: Spec, facts: Facts, name: str, artifact: str, loaded: list[Any]) -> StepPlan:
     traits = registry.plugin("risk", name).traits
     packages = registry.versions(traits.needs)
-    rules = [spec.risk.model_dump(mode="json"), spec.requirements.quality.metric, spec.data.positive, spec.task, facts.data, spec.seed]
+    rules = [
+        spec.risk.model_dump(mode="json"),
+        spec.requirements.quality.metric,
+        spec.data.positive,
+        spec.task,
+        facts.data,
+        spec.seed,
+    ]
     parts = [name, traits.version, packages, rules]
     if traits.scope != "data":
         candidate = trial.candidate
-        parts += [artifact, loaded, trial.fidelity.model_dump(mode="json"), candidate.variant.licence, candidate.variant.remote]
+        parts += [
+            artifact,
+            loaded,
+            trial.fidelity.model_dump(mode="json"),
+            candidate.variant.licence,
+            candidate.variant.remote,
+        ]
     inputs = () if traits.scope == "data" else (artifact,)
     return _step("risk", f"risk:{name}", inputs, parts, packages, {"check": name, "scope": traits.scope})
 
 
 def _step(
-    kind: Any, name: str, inputs: tuple[str, ...], parts: Any, packages: dict[str, str], detail: dict[str, Any] | None = None  # noqa: ANN401
+    kind: Any,
+    name: str,
+    inputs: tuple[str, ...],
+    parts: Any,
+    packages: dict[str, str],
+    detail: dict[str, Any] | None = None,  # noqa: ANN401
 ) -> StepPlan:
     key = content_key(kind, _CODE[kind], name, parts)
     return StepPlan(key=key, kind=kind, name=name, inputs=inputs, packages=packages, detail=detail or {})

@@ -153,13 +153,20 @@ def _percentile(timed: Timed, name: str, limit: float | None, confidence: float)
         if limit is not None and low is not None and low > limit:
             what += f"; no more were sent, because {low:.3g} s at the least already breaks the limit"
             what_zh += f"；不再继续发送，因为至少 {low:.3g} 秒，已经超限"
-        return Measurement.model_validate({**facts, "value": None, "validity": "refused", "remark": what, "remark_zh": what_zh})
+        return Measurement.model_validate(
+            {**facts, "value": None, "validity": "refused", "remark": what, "remark_zh": what_zh}
+        )
     facts |= {"value": seen.value, "high": seen.high}
     if quiet:
         return Measurement.model_validate(facts)
-    settled = limit is not None and ((seen.high is not None and seen.high <= limit) or (low is not None and low > limit))
+    settled = limit is not None and (
+        (seen.high is not None and seen.high <= limit) or (low is not None and low > limit)
+    )
     busy = timed.busyness.remark()
-    remark, remark_zh = f"{busy.en}; the interval reaches from CPU time alone to what was seen", f"{busy.zh}；区间从纯 CPU 时间一直到实测值"
+    remark, remark_zh = (
+        f"{busy.en}; the interval reaches from CPU time alone to what was seen",
+        f"{busy.zh}；区间从纯 CPU 时间一直到实测值",
+    )
     validity = "valid" if settled else "noisy"
     return Measurement.model_validate({**facts, "validity": validity, "remark": remark, "remark_zh": remark_zh})
 
@@ -167,7 +174,9 @@ def _percentile(timed: Timed, name: str, limit: float | None, confidence: float)
 def _hangs_on_noise(timed: Timed, plan: Protocol) -> bool:
     if not plan.limits:
         return True
-    return any(found.validity == "noisy" for found in measure_latency(timed, plan, 0.95) if found.name[8:] in plan.limits)
+    return any(
+        found.validity == "noisy" for found in measure_latency(timed, plan, 0.95) if found.name[8:] in plan.limits
+    )
 
 
 def _disturbance(timed: Timed) -> float:
@@ -245,7 +254,10 @@ class _Sampler:
 
     def _kept(self) -> bool:
         seen = {name: percentile(self._latency, QUANTILES[name]) for name in self._plan.limits}
-        return all(one.value is not None and one.high is not None and one.high <= self._plan.limits[name] for name, one in seen.items())
+        return all(
+            one.value is not None and one.high is not None and one.high <= self._plan.limits[name]
+            for name, one in seen.items()
+        )
 
     def _busyness(self) -> Busyness:
         waited, latency = sum(self._wait), sum(self._latency)

@@ -40,16 +40,31 @@ def report(  # noqa: PLR0913 - a finding has this many fields
     })  # fmt: skip
 
 
-def not_applicable(context: RiskContext, check: str, title: Words, why: Words, standards: tuple[str, ...] = ()) -> Finding:
+def not_applicable(
+    context: RiskContext, check: str, title: Words, why: Words, standards: tuple[str, ...] = ()
+) -> Finding:
     """Return the finding of a check that has nothing to look at, with the reason."""
     nothing = Words(zh="无需措施。", en="Nothing to do.")
-    return report(context, check, title, "not_applicable", observed=why, mitigation=nothing, residual=nothing, standards=standards)
+    return report(
+        context, check, title, "not_applicable", observed=why, mitigation=nothing, residual=nothing, standards=standards
+    )
 
 
-def not_measured(context: RiskContext, check: str, title: Words, why: Words, mitigation: Words, standards: tuple[str, ...]) -> Finding:
+def not_measured(
+    context: RiskContext, check: str, title: Words, why: Words, mitigation: Words, standards: tuple[str, ...]
+) -> Finding:
     """Return the finding of a check that could not look, with what would let it."""
     unknown = Words(zh="未知：没有测量就没有结论。", en="Unknown: nothing measured, nothing concluded.")
-    return report(context, check, title, "not_measured", observed=why, mitigation=mitigation, residual=unknown, standards=standards)
+    return report(
+        context,
+        check,
+        title,
+        "not_measured",
+        observed=why,
+        mitigation=mitigation,
+        residual=unknown,
+        standards=standards,
+    )
 
 
 def exposed(context: RiskContext) -> bool:

@@ -23,11 +23,22 @@ from bakeoff.risk import _onnx
 from bakeoff.schema.base import Words
 
 _HEAD = 1 << 16
-_KNOWN = frozenset({".json", ".npz", ".npy", ".safetensors", ".onnx", ".gguf", ".txt", ".ubj", ".data", ".model", ".vocab"})
+_KNOWN = frozenset(
+    {".json", ".npz", ".npy", ".safetensors", ".onnx", ".gguf", ".txt", ".ubj", ".data", ".model", ".vocab"}
+)
 _CODE = frozenset({
     ".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".exe", ".sh", ".bat", ".cmd", ".ps1", ".js", ".jar", ".class", ".whl", ".pth",
 })  # fmt: skip
-_PROGRAMS = (b"\x7fELF", b"MZ", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xfe\xed\xfa", b"#!", b"\x00asm")
+_PROGRAMS = (
+    b"\x7fELF",
+    b"MZ",
+    b"\xca\xfe\xba\xbe",
+    b"\xcf\xfa\xed\xfe",
+    b"\xce\xfa\xed\xfe",
+    b"\xfe\xed\xfa",
+    b"#!",
+    b"\x00asm",
+)
 _IMPORTS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"})
 _CALLS = frozenset({"INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "BUILD", "STOP"})
 _ARRAY = b"\x93NUMPY"
@@ -68,9 +79,13 @@ def _file(path: Path, name: str, directory: Path) -> Iterator[Danger]:
         yield _danger(name, "executable", "是可执行文件或脚本", "is a program or script")
     elif head.startswith(_ARRAY):
         if _objects(head):
-            yield _danger(name, "pickle", "含对象数组（内为 pickle）", "holds an object array, which is a pickle inside")
+            yield _danger(
+                name, "pickle", "含对象数组（内为 pickle）", "holds an object array, which is a pickle inside"
+            )
     elif is_pickle(head):
-        yield _danger(name, "pickle", "是 pickle：加载时会执行任意代码", "is a pickle, which runs any code it likes when loaded")
+        yield _danger(
+            name, "pickle", "是 pickle：加载时会执行任意代码", "is a pickle, which runs any code it likes when loaded"
+        )
     elif head.startswith(b"PK\x03\x04"):
         yield from _archive(path, name)
     elif (inner := _decompressed(head)) is not None:
@@ -78,7 +93,9 @@ def _file(path: Path, name: str, directory: Path) -> Iterator[Danger]:
     elif suffix == ".onnx":
         yield from _onnx_file(path, name, directory)
     elif suffix not in _KNOWN:
-        yield _danger(name, "unexpected", "类型不在允许之列", "is of a type that is not expected in an artefact", severe=False)
+        yield _danger(
+            name, "unexpected", "类型不在允许之列", "is of a type that is not expected in an artefact", severe=False
+        )
 
 
 def is_pickle(head: bytes) -> bool:
@@ -117,7 +134,12 @@ def _archive(path: Path, name: str) -> Iterator[Danger]:
                     head = stream.read(_HEAD)
                 yield from _member(member.filename, head, name)
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, zlib.error, EOFError):
-        yield _danger(name, "archive", "是损坏或加密的压缩包，无法检查", "is a damaged or encrypted archive that cannot be looked into")
+        yield _danger(
+            name,
+            "archive",
+            "是损坏或加密的压缩包，无法检查",
+            "is a damaged or encrypted archive that cannot be looked into",
+        )
 
 
 def _member(member: str, head: bytes, name: str) -> Iterator[Danger]:
@@ -126,13 +148,24 @@ def _member(member: str, head: bytes, name: str) -> Iterator[Danger]:
         yield _danger(name, "escape", "压缩包成员路径越界", "is an archive whose member escapes its folder")
     elif head.startswith(_ARRAY):
         if _objects(head):
-            yield _danger(name, "pickle", "压缩包内含对象数组（内为 pickle）", "is an archive with an object array, which is a pickle inside")
+            yield _danger(
+                name,
+                "pickle",
+                "压缩包内含对象数组（内为 pickle）",
+                "is an archive with an object array, which is a pickle inside",
+            )
     elif is_pickle(head):
         yield _danger(name, "pickle", "压缩包内含 pickle", "is an archive with a pickle inside")
     elif head.startswith(_PROGRAMS) or pure.suffix.lower() in _CODE:
         yield _danger(name, "executable", "压缩包内含程序或脚本", "is an archive with a program or script inside")
     else:
-        yield _danger(name, "unexpected", "压缩包内含非数组文件", "is an archive with something other than arrays inside", severe=False)
+        yield _danger(
+            name,
+            "unexpected",
+            "压缩包内含非数组文件",
+            "is an archive with something other than arrays inside",
+            severe=False,
+        )
 
 
 def _objects(head: bytes) -> bool:
@@ -182,11 +215,15 @@ def _onnx_file(path: Path, name: str, directory: Path) -> Iterator[Danger]:
         pure = PurePosixPath(location.replace("\\", "/"))
         target = (path.parent / pure).resolve()
         if pure.is_absolute() or ".." in pure.parts or not target.is_relative_to(directory.resolve()):
-            yield _danger(name, "escape", "的外部张量指向产物目录之外", "keeps tensors outside of the artefact's folder")
+            yield _danger(
+                name, "escape", "的外部张量指向产物目录之外", "keeps tensors outside of the artefact's folder"
+            )
     foreign = [domain for domain in found.domains if not _DOMAINS.match(domain)]
     if foreign:
         words = ", ".join(domain[:40] for domain in foreign[:3])
-        yield _danger(name, "custom_operator", f"需要自定义算子库（{words}）", f"needs a library of custom operators ({words})")
+        yield _danger(
+            name, "custom_operator", f"需要自定义算子库（{words}）", f"needs a library of custom operators ({words})"
+        )
 
 
 def _danger(path: str, code: str, zh: str, en: str, *, severe: bool = True) -> Danger:

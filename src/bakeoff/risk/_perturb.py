@@ -59,7 +59,11 @@ def perturbations(inputs: Sequence[InputColumn], language: str) -> tuple[Perturb
     found: list[Perturbation] = []
     if texts:
         found += [_text(name, label, change, texts) for name, label, change in _TEXTS]
-        found += [_text("traditional", Words(zh="繁体字", en="traditional characters"), _traditional, texts)] if language == "zh" else []
+        found += (
+            [_text("traditional", Words(zh="繁体字", en="traditional characters"), _traditional, texts)]
+            if language == "zh"
+            else []
+        )
     if len(inputs) > 1:
         found.append(_missing([column.name for column in inputs]))
     if numbers:
@@ -72,7 +76,8 @@ def perturbations(inputs: Sequence[InputColumn], language: str) -> tuple[Perturb
 def _text(name: str, label: Words, change: Callable[[str, Random], str], columns: Sequence[str]) -> Perturbation:
     def apply(rows: Sequence[Row], random: Random) -> list[dict[str, Any]]:
         return [
-            {**row, **{column: change(row[column], random) for column in columns if isinstance(row.get(column), str)}} for row in rows
+            {**row, **{column: change(row[column], random) for column in columns if isinstance(row.get(column), str)}}
+            for row in rows
         ]
 
     return Perturbation(name, label, apply)
@@ -160,7 +165,10 @@ def _slipped(row: Row, columns: Sequence[str], random: Random) -> dict[str, Any]
 def _unseen(columns: Sequence[str]) -> Perturbation:
     def apply(rows: Sequence[Row], random: Random) -> list[dict[str, Any]]:
         names = [columns[int(random.integers(len(columns)))] for _ in rows]
-        return [{**row, name: f"{row[name]}?"} if isinstance(row.get(name), str) else dict(row) for row, name in zip(rows, names, strict=True)]
+        return [
+            {**row, name: f"{row[name]}?"} if isinstance(row.get(name), str) else dict(row)
+            for row, name in zip(rows, names, strict=True)
+        ]
 
     return Perturbation("unseen_category", Words(zh="没见过的类别", en="a category never seen"), apply)
 

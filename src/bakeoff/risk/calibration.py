@@ -19,7 +19,12 @@ from bakeoff.schema.plugin import CheckTraits
 
 _NAME = "calibration"
 _TITLE = Words(zh="概率校准", en="Calibration of probabilities")
-_STANDARDS = ("NIST AI RMF MEASURE 2.5", "NIST AI RMF MEASURE 2.9", "生成式人工智能服务管理暂行办法 第四条", "OWASP ML Top 10 2023 ML09")
+_STANDARDS = (
+    "NIST AI RMF MEASURE 2.5",
+    "NIST AI RMF MEASURE 2.9",
+    "生成式人工智能服务管理暂行办法 第四条",
+    "OWASP ML Top 10 2023 ML09",
+)
 _BINS, _FEWEST, _DRAWS = 10, 50, 400
 _WARN, _FAIL = 0.05, 0.15
 Floats = NDArray[np.float64]
@@ -39,7 +44,9 @@ class Calibration:
         return (_report(context),)
 
 
-def expected_error(confidence: Floats, right: Floats, weights: Floats | None = None, bins: int = _BINS) -> Floats | float:
+def expected_error(
+    confidence: Floats, right: Floats, weights: Floats | None = None, bins: int = _BINS
+) -> Floats | float:
     """Return the expected calibration error over bins of equal size.
 
     Args:
@@ -74,21 +81,33 @@ def _report(context: RiskContext) -> Finding:
     chance = float(np.quantile(by_chance(confidence, common.generator(context, _NAME)), level))
     gap = confidence - right
     squares = ((shares - np.eye(shares.shape[1])[labels]) ** 2).sum(axis=1)
-    bins = Words(zh=f"等量分为 {_BINS} 组；偶然也可达 {chance:.3f}", en=f"{_BINS} bins of equal size; by chance up to {chance:.3f}")
+    bins = Words(
+        zh=f"等量分为 {_BINS} 组；偶然也可达 {chance:.3f}",
+        en=f"{_BINS} bins of equal size; by chance up to {chance:.3f}",
+    )
     lean_of = Words(zh="平均置信度减准确率", en="mean confidence minus accuracy")
     error = common.measured("ece", value, drawn, level, n, remark=bins)
     numbers = (
         error,
         common.measured("confidence_gap", float(gap.mean()), weights @ gap, level, n, remark=lean_of),
         common.measured("brier", float(squares.mean()), weights @ squares, level, n, unit="score"),
-        Measurement(name="ece_by_chance", value=chance, n=n, unit="share", provenance="predicted",
-                    remark="perfectly calibrated", remark_zh="假设完美校准"),
+        Measurement(
+            name="ece_by_chance",
+            value=chance,
+            n=n,
+            unit="share",
+            provenance="predicted",
+            remark="perfectly calibrated",
+            remark_zh="假设完美校准",
+        ),
         *_curve(confidence, right),
     )
     beyond = value > chance
     status = "fail" if beyond and value > _FAIL else "warn" if beyond and value > _WARN else "ok"
     likelihood, impact = {"ok": (0.1, 2), "warn": (0.5, 3), "fail": (0.9, 3)}[status]
-    lean = Words(zh="过于自信" if gap.mean() > 0 else "过于保守", en="overconfident" if gap.mean() > 0 else "underconfident")
+    lean = Words(
+        zh="过于自信" if gap.mean() > 0 else "过于保守", en="overconfident" if gap.mean() > 0 else "underconfident"
+    )
     return common.report(
         context, _NAME, _TITLE, status, likelihood=likelihood, impact=impact, measurements=numbers, standards=_STANDARDS,
         observed=Words(

@@ -42,7 +42,12 @@ class _Listener:
         self.listening = False
 
     def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self.listening and event == "socket.connect" and isinstance(arguments[1], tuple) and not local(str(arguments[1][0])):
+        if (
+            self.listening
+            and event == "socket.connect"
+            and isinstance(arguments[1], tuple)
+            and not local(str(arguments[1][0]))
+        ):
             self.hosts.add(str(arguments[1][0]))
 
 
@@ -70,7 +75,9 @@ class DataLeaves:
         if target is not None:
             return (_remote(context, target),)
         if context.classifier is None or not len(context.held_out):
-            why = Words(zh="候选方案没有加载，无法观察。", en="The candidate was not loaded, so it could not be watched.")
+            why = Words(
+                zh="候选方案没有加载，无法观察。", en="The candidate was not loaded, so it could not be watched."
+            )
             return (common.not_measured(context, _NAME, _TITLE, why, _WATCH, _STANDARDS),)
         rows = context.held_out.rows[:_ROWS]
         with _LISTENER as listener:
@@ -90,7 +97,10 @@ def destination(context: RiskContext) -> str | None:
 def _urls(context: RiskContext) -> list[str]:
     """Return the endpoints the candidate, or a member of it, is set up to call."""
     settings = [context.candidate.variant.params, context.artifact.meta]
-    settings += [json.loads(path.read_text(encoding="utf-8")).get("meta", {}) for path in sorted(context.directory.rglob("artifact.json"))]
+    settings += [
+        json.loads(path.read_text(encoding="utf-8")).get("meta", {})
+        for path in sorted(context.directory.rglob("artifact.json"))
+    ]
     return [str(found["url"]) for found in settings if isinstance(found.get("url"), str)]
 
 
@@ -145,6 +155,7 @@ def _seen(context: RiskContext, rows: int, hosts: int) -> Finding:
 
 
 _WATCH = Words(
-    zh="部署时用网络策略禁止服务容器对外连接。", en="Deny the serving container outgoing connections with a network policy."
+    zh="部署时用网络策略禁止服务容器对外连接。",
+    en="Deny the serving container outgoing connections with a network policy.",
 )
 PLUGIN = DataLeaves()

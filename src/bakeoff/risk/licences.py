@@ -30,9 +30,15 @@ class Licences:
 
     def run(self, context: RiskContext) -> Sequence[Finding]:
         """Judge every licence inside; the worst decides."""
-        declared = {*context.artifact.licences, *((context.candidate.variant.licence,) if context.candidate.variant.licence else ())}
+        declared = {
+            *context.artifact.licences,
+            *((context.candidate.variant.licence,) if context.candidate.variant.licence else ()),
+        }
         if not declared and context.candidate.variant.weights is None and not context.candidate.members:
-            why = Words(zh="模型由自有数据从头训练，不含外部权重。", en="Trained from scratch on the team's own data; no outside weights inside.")
+            why = Words(
+                zh="模型由自有数据从头训练，不含外部权重。",
+                en="Trained from scratch on the team's own data; no outside weights inside.",
+            )
             return (common.not_applicable(context, _NAME, _TITLE, why, _STANDARDS),)
         licences = tuple(sorted(declared)) or ("unstated",)
         verdicts = {licence: judge(licence, context.spec.risk.licences) for licence in licences}

@@ -37,7 +37,10 @@ class MembershipInference:
     def run(self, context: RiskContext) -> Sequence[Finding]:
         """Attack and judge."""
         if not context.candidate.variant.trains and not context.candidate.members:
-            why = Words(zh="该方案不在本数据上训练，没有成员可供推断。", en="Nothing is trained on these rows, so there are no members to infer.")
+            why = Words(
+                zh="该方案不在本数据上训练，没有成员可供推断。",
+                en="Nothing is trained on these rows, so there are no members to infer.",
+            )
             return (common.not_applicable(context, _NAME, _TITLE, why, _STANDARDS),)
         members, others = len(context.train), len(context.held_out)
         if context.classifier is None or min(members, others) < _FEWEST:
@@ -69,8 +72,14 @@ def attack(members: Floats, others: Floats) -> tuple[float, float, float]:
 def area_interval(members: Floats, others: Floats, confidence: float) -> tuple[float, float, float]:
     """Return the AUC with DeLong's interval (DeLong et al. 1988), from scores (m,) and (n,)."""
     ordered_others, ordered_members = np.sort(others), np.sort(members)
-    above = (np.searchsorted(ordered_others, members, "left") + np.searchsorted(ordered_others, members, "right")) / 2 / len(others)
-    beneath = 1.0 - (np.searchsorted(ordered_members, others, "left") + np.searchsorted(ordered_members, others, "right")) / 2 / len(members)
+    above = (
+        (np.searchsorted(ordered_others, members, "left") + np.searchsorted(ordered_others, members, "right"))
+        / 2
+        / len(others)
+    )
+    beneath = 1.0 - (
+        np.searchsorted(ordered_members, others, "left") + np.searchsorted(ordered_members, others, "right")
+    ) / 2 / len(members)
     area = float(above.mean())
     error = float(np.sqrt(above.var(ddof=1) / len(members) + beneath.var(ddof=1) / len(others)))
     from statistics import NormalDist
@@ -93,12 +102,24 @@ def _report(context: RiskContext, members: Floats, others: Floats) -> Finding:
     likelihood = float(np.clip(2 * (area - 0.5), 0.02, 0.95))
     impact = 4 if personal else 2
     numbers = (
-        Measurement(name="membership_auc", value=area, low=low, high=high, n=len(members) + len(others), unit="share", confidence=level),
+        Measurement(
+            name="membership_auc",
+            value=area,
+            low=low,
+            high=high,
+            n=len(members) + len(others),
+            unit="share",
+            confidence=level,
+        ),
         Measurement(name="membership_advantage", value=advantage, n=len(members) + len(others), unit="share"),
         Measurement(name="membership_tpr_at_5_fpr", value=hits, n=len(members) + len(others), unit="share"),
     )
     found = Words(zh="且数据含个人信息", en="personal data is in the rows")
-    holds = found if personal else Words(zh="数据中未见未脱敏的个人信息", en="no unmasked personal data was seen in the rows")
+    holds = (
+        found
+        if personal
+        else Words(zh="数据中未见未脱敏的个人信息", en="no unmasked personal data was seen in the rows")
+    )
     return common.report(
         context, _NAME, _TITLE, status, likelihood=likelihood, impact=impact, measurements=numbers, standards=_STANDARDS,
         observed=Words(

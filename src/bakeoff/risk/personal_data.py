@@ -61,14 +61,22 @@ def _rows(context: RiskContext) -> Finding:
     )
     guesses = all(found.kind not in personal.CERTAIN for found in counted)
     usual = ("warn", 0.3, 3) if guesses else ("warn", 0.5, 4)
-    status, likelihood, impact = {"mask": ("ok", 0.1, 3), "report": usual, "forbid": usual if guesses else ("fail", 0.9, 5)}[policy]
+    status, likelihood, impact = {
+        "mask": ("ok", 0.1, 3),
+        "report": usual,
+        "forbid": usual if guesses else ("fail", 0.9, 5),
+    }[policy]
     done = {
         "mask": Words(zh="训练前已替换为占位符。", en="They were replaced by placeholders before training."),
-        "report": Words(zh="规格书只要求报告，数据按原样使用。", en="The specification asks for a report only; rows were used as they are."),
+        "report": Words(
+            zh="规格书只要求报告，数据按原样使用。",
+            en="The specification asks for a report only; rows were used as they are.",
+        ),
         "forbid": Words(
             zh="规格书禁止个人信息；凭称谓猜出的人名不足以拒绝文件。" if guesses else "规格书禁止使用这样的数据。",
             en="The specification forbids personal data; a guess at a name is not enough to refuse the file."
-            if guesses else "The specification forbids such data.",
+            if guesses
+            else "The specification forbids such data.",
         ),
     }[policy]
     return common.report(
@@ -102,7 +110,9 @@ def _inside(context: RiskContext) -> Finding:
         en=", ".join(f"{personal.said(kind).en}: {count}" for kind, count in certain.items()),
     )
     observed = {
-        "fail": Words(zh=f"模型文件里含有个人信息：{listed.zh}。", en=f"The model's files hold personal data ({listed.en})."),
+        "fail": Words(
+            zh=f"模型文件里含有个人信息：{listed.zh}。", en=f"The model's files hold personal data ({listed.en})."
+        ),
         "warn": Words(
             zh=f"模型文件里有 {len(verbatim)} 条训练文本原文（如提示词示例），其中未检出个人信息。",
             en=f"{len(verbatim)} training texts are in the model's files as they were written (examples in a prompt, say); no personal data in them.",

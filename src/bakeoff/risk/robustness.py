@@ -64,7 +64,9 @@ def _drop(context: RiskContext, way: Perturbation, picked: np.ndarray) -> Drop:
     after, shares = context.classifier.predict(way.change(rows, common.generator(context, f"{_NAME} {way.name}")))
     weights = common.draw_weights(context, _NAME, len(picked))
     value = score(metric, labels, before, clean, positive) - score(metric, labels, after, shares, positive)
-    drawn = score_draws(metric, labels, before, clean, positive, weights) - score_draws(metric, labels, after, shares, positive, weights)
+    drawn = score_draws(metric, labels, before, clean, positive, weights) - score_draws(
+        metric, labels, after, shares, positive, weights
+    )
     confidence = context.spec.decision.confidence
     fall = Words(zh=f"{metric} 的下降", en=f"fall of {metric}")
     found = common.measured(f"drop_{way.name}", value, drawn, confidence, len(picked), remark=fall)

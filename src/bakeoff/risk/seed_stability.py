@@ -31,8 +31,14 @@ class SeedStability:
             why = Words(zh="该方案不训练，没有训练种子。", en="Nothing is trained, so there is no seed.")
             return (common.not_applicable(context, _NAME, _TITLE, why, _STANDARDS),)
         if len(scores) < 2:
-            why = Words(zh=f"只有 {len(scores)} 个种子的得分，无法谈离散程度。", en=f"Scores of {len(scores)} seed(s) show no spread.")
-            more = Words(zh="用 --preset rigorous 以更多种子重跑。", en="Run again with --preset rigorous: it trains with more seeds.")
+            why = Words(
+                zh=f"只有 {len(scores)} 个种子的得分，无法谈离散程度。",
+                en=f"Scores of {len(scores)} seed(s) show no spread.",
+            )
+            more = Words(
+                zh="用 --preset rigorous 以更多种子重跑。",
+                en="Run again with --preset rigorous: it trains with more seeds.",
+            )
             return (common.not_measured(context, _NAME, _TITLE, why, more, _STANDARDS),)
         return (_report(context, scores),)
 
@@ -60,7 +66,15 @@ def _report(context: RiskContext, scores: np.ndarray) -> Finding:
         f"standard deviation {value:.4f} ({confidence:.0%} interval {low:.4f} – {high:.4f}).",
     )
     numbers = (
-        Measurement(name="seed_sd", value=value, low=min(low, value), high=max(high, value), n=n, unit="share", confidence=confidence),
+        Measurement(
+            name="seed_sd",
+            value=value,
+            low=min(low, value),
+            high=max(high, value),
+            n=n,
+            unit="share",
+            confidence=confidence,
+        ),
         Measurement(name="seed_range", value=float(np.ptp(scores)), n=n, unit="share"),
     )
     return common.report(

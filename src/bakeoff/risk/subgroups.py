@@ -57,7 +57,8 @@ class Subgroups:
         groups = [(name, mask) for name, mask in sliced if _FEWEST <= mask.sum() <= len(mask) - _FEWEST]
         if not groups:
             why = Words(
-                zh=f"没有行数不少于 {_FEWEST} 的子群可比较。", en=f"There is no subgroup of at least {_FEWEST} rows to compare."
+                zh=f"没有行数不少于 {_FEWEST} 的子群可比较。",
+                en=f"There is no subgroup of at least {_FEWEST} rows to compare.",
             )
             return (common.not_measured(context, _NAME, _TITLE, why, _MITIGATION, _STANDARDS),)
         predicted = choose(context.held_out_probabilities, context.artifact.rule)
@@ -156,7 +157,10 @@ def _report(context: RiskContext, gaps: Sequence[Gap], confidence: float) -> Fin
     large = -found.value > _FAIL and -found.high > _WARN
     status = "fail" if proven and large else "warn" if proven and -found.value > _WARN else "ok"
     likelihood, impact = {"ok": (0.1, 3), "warn": (0.5, 3), "fail": (0.9, 4)}[status]
-    verdict = Words(zh="统计上成立" if proven else "统计上不成立", en="statistically established" if proven else "not statistically established")
+    verdict = Words(
+        zh="统计上成立" if proven else "统计上不成立",
+        en="statistically established" if proven else "not statistically established",
+    )
     numbers = (
         Measurement(
             name="worst_gap", value=found.value, low=found.low, high=found.high, n=found.rows, unit="share", confidence=confidence,

@@ -54,8 +54,12 @@ def _observed(count: int, found: Sequence[object]) -> Words:
     shown = [danger.words for danger in found[:_SHOWN]]  # type: ignore[attr-defined]
     more = len(found) - len(shown)
     return Words(
-        zh=f"检查了 {count} 个文件：" + "；".join(words.zh for words in shown) + (f"；另有 {more} 处。" if more else "。"),
-        en=f"{count} files looked into: " + "; ".join(words.en for words in shown) + (f"; and {more} more." if more else "."),
+        zh=f"检查了 {count} 个文件："
+        + "；".join(words.zh for words in shown)
+        + (f"；另有 {more} 处。" if more else "。"),
+        en=f"{count} files looked into: "
+        + "; ".join(words.en for words in shown)
+        + (f"; and {more} more." if more else "."),
     )
 
 

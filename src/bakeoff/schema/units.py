@@ -138,7 +138,12 @@ Bytes = Annotated[float, BeforeValidator(parse_size), Field(gt=0), _schema("300M
 PerSecond = Annotated[
     float, BeforeValidator(parse_rate), Field(gt=0), _schema("200k/day", "a rate; a number is per second")
 ]
-Money = Annotated[float, BeforeValidator(parse_money), _schema("0.5 CNY", "an amount in the specification's currency")]
+Money = Annotated[
+    float,
+    BeforeValidator(parse_money),
+    Field(ge=0, le=1e15),
+    _schema("0.5 CNY", "an amount in the specification's currency"),
+]
 PerHour = Annotated[
     float, BeforeValidator(parse_hourly), Field(ge=0), _schema("300/h", "money over time; a number is per hour")
 ]

@@ -6,6 +6,6 @@ Does not: run anything, read the clock, load a model. ``ask`` is a pure function
 
 from bakeoff.search.ask import ask
 from bakeoff.search.plan import Plan, PlannedCandidate, plan
-from bakeoff.search.space import compose
+from bakeoff.search.space import compose, still_wanted
 
-__all__ = ["Plan", "PlannedCandidate", "ask", "compose", "plan"]
+__all__ = ["Plan", "PlannedCandidate", "ask", "compose", "plan", "still_wanted"]

@@ -33,37 +33,62 @@ class Standing:
     p_close: float
 
 
+@dataclass(frozen=True)
+class Yardstick:
+    """What arms are compared by, larger is better.
+
+    Args:
+        metric: quality metric.
+        positive: class index counted as positive.
+        payoff: worth of an answer, ``payoff[actual, predicted]`` scaled to 0..1, where mistakes have prices of their own:
+            then what is decided by is worth, and the metric only has to reach its floor.
+
+    """
+
+    metric: str
+    positive: int
+    payoff: NDArray[np.float64] | None = None
+
+    def score(self, seen: Outcomes) -> float:
+        """Return the score of outcomes."""
+        if self.payoff is not None:
+            return float(self.payoff[seen.actual, seen.predicted].mean())
+        return score(self.metric, seen.actual, seen.predicted, seen.probabilities, self.positive)
+
+    def draws(self, seen: Outcomes, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the score (D,) under each row of ``weights`` (D, n)."""
+        if self.payoff is not None:
+            worth: NDArray[np.float64] = weights @ self.payoff[seen.actual, seen.predicted]
+            return worth
+        return score_draws(self.metric, seen.actual, seen.predicted, seen.probabilities, self.positive, weights)
+
+
 def standings(
-    outcomes: dict[str, Outcomes], metric: str, positive: int, indifference: float, seed: int
+    outcomes: dict[str, Outcomes], yardstick: Yardstick, indifference: float, seed: int
 ) -> tuple[Standing, ...]:
     """Return every arm's standing, best first.
 
     Args:
         outcomes: per arm; an arm that saw fewer rows is compared with the leader on those rows only.
-        metric: quality metric, larger is better.
-        positive: class index counted as positive.
+        yardstick: what they are compared by.
         indifference: difference of the metric that does not matter.
         seed: of the draws.
 
     """
     if not outcomes:
         return ()
-    scores = {arm: _score(metric, seen, positive) for arm, seen in outcomes.items()}
+    scores = {arm: yardstick.score(seen) for arm, seen in outcomes.items()}
     most = max(len(seen) for seen in outcomes.values())
     full = [arm for arm, seen in outcomes.items() if len(seen) == most]
     leader = max(full, key=lambda arm: (scores[arm], arm))
     found = [
-        _against(leader, arm, outcomes, scores[arm], metric, positive, indifference, seed)
+        _against(leader, arm, outcomes, scores[arm], yardstick, indifference, seed)
         for arm in sorted(outcomes)
         if arm != leader
     ]
-    best = _leads(leader, [arm for arm in full if arm != leader], outcomes, metric, positive, seed)
+    best = _leads(leader, [arm for arm in full if arm != leader], outcomes, yardstick, seed)
     found.append(Standing(leader, scores[leader], most, best, 1.0))
     return tuple(sorted(found, key=lambda standing: (-standing.p_close, -standing.score, standing.arm)))
-
-
-def _score(metric: str, seen: Outcomes, positive: int) -> float:
-    return score(metric, seen.actual, seen.predicted, seen.probabilities, positive)
 
 
 def _against(
@@ -71,27 +96,24 @@ def _against(
     arm: str,
     outcomes: dict[str, Outcomes],
     value: float,
-    metric: str,
-    positive: int,
+    yardstick: Yardstick,
     indifference: float,
     seed: int,
 ) -> Standing:
     ours, theirs = outcomes[arm], outcomes[leader].on(outcomes[arm].indices)
     ours = ours.on(theirs.indices)
     weights = _weights(len(ours), seed, arm)
-    difference = _draws(metric, ours, positive, weights) - _draws(metric, theirs, positive, weights)
+    difference = yardstick.draws(ours, weights) - yardstick.draws(theirs, weights)
     return Standing(arm, value, len(ours), float((difference > 0).mean()), float((difference > -indifference).mean()))
 
 
-def _leads(
-    leader: str, others: list[str], outcomes: dict[str, Outcomes], metric: str, positive: int, seed: int
-) -> float:
+def _leads(leader: str, others: list[str], outcomes: dict[str, Outcomes], yardstick: Yardstick, seed: int) -> float:
     if not others:
         return 1.0
     rows = outcomes[leader].indices
     weights = _weights(len(rows), seed, "joint")
-    ours = _draws(metric, outcomes[leader].on(rows), positive, weights)
-    theirs = np.stack([_draws(metric, outcomes[arm].on(rows), positive, weights) for arm in others])
+    ours = yardstick.draws(outcomes[leader].on(rows), weights)
+    theirs = np.stack([yardstick.draws(outcomes[arm].on(rows), weights) for arm in others])
     return float((ours > theirs.max(axis=0)).mean())
 
 
@@ -100,7 +122,3 @@ def _weights(rows: int, seed: int, name: str) -> NDArray[np.float64]:
     weights = generator.standard_exponential((DRAWS, rows))
     normalised: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
     return normalised
-
-
-def _draws(metric: str, seen: Outcomes, positive: int, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    return score_draws(metric, seen.actual, seen.predicted, seen.probabilities, positive, weights)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from bakeoff.schema.base import Words
 from bakeoff.schema.candidate import Candidate
 from bakeoff.schema.trial import Fidelity, Trial
-from bakeoff.search.paired import Standing, standings
+from bakeoff.search.paired import Standing, Yardstick, standings
 from bakeoff.search.presets import build_seconds, rung_rows
 from bakeoff.search.race import Race, failed
 from bakeoff.search.screen import screened
 from bakeoff.search.seen import Outcomes
+from bakeoff.tasks.base import cost_matrix
 
 ALPHA = 0.05
 """An arm is out when its chance to come within the indifference zone of the leader is below this."""
@@ -147,10 +150,17 @@ def compare(race: Race, arms: Sequence[str]) -> tuple[Standing, ...]:
         seen = race.outcomes(arm)
         if seen is not None:
             outcomes[arm] = seen
-    spec = race.spec
-    return standings(
-        outcomes, spec.requirements.quality.metric, positive_class(race), spec.decision.indifference.quality, spec.seed
-    )
+    return standings(outcomes, _yardstick(race), race.spec.decision.indifference.quality, race.spec.seed)
+
+
+def _yardstick(race: Race) -> Yardstick:
+    """What the decision will maximise: worth where mistakes have prices of their own, else the quality metric."""
+    costs = cost_matrix(race.spec.value, race.profile.classes)
+    payoff = None
+    if costs is not None:
+        table = np.asarray(costs, dtype=np.float64)
+        payoff = 1.0 - table / table.max()
+    return Yardstick(race.spec.requirements.quality.metric, positive_class(race), payoff)
 
 
 def positive_class(race: Race) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from bakeoff import assets, registry
@@ -55,6 +55,19 @@ def _refuse(spec: Spec, unavailable: list[Unavailable]) -> None:
     what = "the patterns match no candidate"
     got = f"include {list(spec.candidates.include)}, exclude {list(spec.candidates.exclude)}"
     raise SpecError([UserError(what, where="candidates", got=got, try_="bakeoff catalog lists every candidate id")])
+
+
+def still_wanted(candidates: Sequence[Candidate], spec: Spec) -> tuple[Candidate, ...]:
+    """Return those of the measured candidates that another specification's patterns still let take part.
+
+    Raises:
+        SpecError: none is left.
+
+    """
+    left = tuple(candidate for candidate in candidates if _wanted(candidate.id, spec))
+    if not any(candidate.family != "baseline" for candidate in left):
+        _refuse(spec, [])
+    return left
 
 
 def _wanted(name: str, spec: Spec) -> bool:

@@ -23,7 +23,9 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--threads", type=int, default=None, help="threads of the model (default: the contract's)")
     for field in fields(Limits):
         kind = float if isinstance(field.default, float) else int
-        parse.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default, help=f"default {field.default}")
+        parse.add_argument(
+            f"--{field.name.replace('_', '-')}", type=kind, default=field.default, help=f"default {field.default}"
+        )
     return parse
 
 

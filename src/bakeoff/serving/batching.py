@@ -114,7 +114,12 @@ class Batcher:
             what = "too many requests are waiting; try again"
             raise Problem(503, what, headers=((b"retry-after", b"1"),))
         job = Job(
-            rows, self._loop.create_future(), due, np.empty(count, np.int64), np.empty((count, self._classes)), left=count
+            rows,
+            self._loop.create_future(),
+            due,
+            np.empty(count, np.int64),
+            np.empty((count, self._classes)),
+            left=count,
         )
         self._open.add(job)
         with self._ready:

@@ -53,12 +53,17 @@ HEADERS = [
 def page(manifest: Manifest, name: str) -> bytes:
     """Return the HTML of the page, Chinese and English side by side."""
     columns = "".join(
-        f"<tr><td><code>{escape(column.name)}</code></td><td>{escape(_KINDS[column.kind])}</td></tr>" for column in manifest.inputs
+        f"<tr><td><code>{escape(column.name)}</code></td><td>{escape(_KINDS[column.kind])}</td></tr>"
+        for column in manifest.inputs
     )
     classes = " · ".join(f"<code>{escape(label)}</code>" for label in manifest.classes)
     row = json.dumps({"row": _example(manifest)}, ensure_ascii=False)
-    infer = json.dumps({"inputs": [_tensor(column.name, column.kind) for column in manifest.inputs]}, ensure_ascii=False)
-    links = "".join(f'<a href="{path}">{path}</a> &nbsp; ' for path in ("openapi.json", "v1/contract", "metrics", "readyz", "v2"))
+    infer = json.dumps(
+        {"inputs": [_tensor(column.name, column.kind) for column in manifest.inputs]}, ensure_ascii=False
+    )
+    links = "".join(
+        f'<a href="{path}">{path}</a> &nbsp; ' for path in ("openapi.json", "v1/contract", "metrics", "readyz", "v2")
+    )
     return f"""<!doctype html><html lang="zh"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{escape(name)}</title><style>{_STYLE}</style></head><body>
 <h1>{escape(name)}</h1><div>{escape(manifest.label.zh)} / {escape(manifest.label.en)}<br>

@@ -46,7 +46,9 @@ class Metrics:
 
     """
 
-    def __init__(self, model: str, candidate: str, bundle: str, gauges: dict[str, tuple[str, Callable[[], float]]]) -> None:
+    def __init__(
+        self, model: str, candidate: str, bundle: str, gauges: dict[str, tuple[str, Callable[[], float]]]
+    ) -> None:
         self._info = {"model": model, "candidate": candidate, "bundle": bundle}
         self._gauges = gauges
         self.requests: dict[tuple[str, int], int] = {}
@@ -85,7 +87,9 @@ class Metrics:
         for label, count in sorted(self.labels.items()):
             predicted.add_metric([label], count)
         yield predicted
-        yield CounterMetricFamily("bakeoff_model_faults", "Batches on which the model failed altogether.", value=self.faults)
+        yield CounterMetricFamily(
+            "bakeoff_model_faults", "Batches on which the model failed altogether.", value=self.faults
+        )
         for name, (text, value) in self._gauges.items():
             yield GaugeMetricFamily(name, text, value=value())
 

@@ -62,7 +62,11 @@ def open_bundle(root: Path) -> Opened:
     sealed.check(root, manifest)
     contract = _record(Contract, root, "contract.json")
     artifact = _record(Artifact, root, "model/artifact.json")
-    if artifact.classes != manifest.classes or artifact.inputs != manifest.inputs or contract.candidate != manifest.candidate:
+    if (
+        artifact.classes != manifest.classes
+        or artifact.inputs != manifest.inputs
+        or contract.candidate != manifest.candidate
+    ):
         what = "manifest, contract and model do not belong together"
         raise BundleError(what, where=str(root), try_="ship it again from the study")
     return Opened(root, manifest, contract, artifact, sealed.identity(root))
@@ -97,7 +101,9 @@ def load(opened: Opened, threads: int | None = None, loader: Loader | None = Non
         raise BundleError(error.what, where=str(opened.root), got=error.got, try_=error.try_) from error
     except Exception as error:  # whatever a native library raises while it reads a damaged file
         what = f"the model does not load: {type(error).__name__}: {error}"
-        raise BundleError(what, where=str(opened.root), try_=f"pip install -r {opened.root}/requirements.txt") from error
+        raise BundleError(
+            what, where=str(opened.root), try_=f"pip install -r {opened.root}/requirements.txt"
+        ) from error
     if probabilities.shape != (1, len(opened.artifact.classes)) or not np.isfinite(probabilities).all():
         what = "the model does not answer with one finite probability per class"
         raise BundleError(what, where=str(opened.root))

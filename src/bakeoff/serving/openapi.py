@@ -46,11 +46,15 @@ def _paths(name: str) -> dict[str, Any]:
         "/v2/health/ready": {"get": _get("v2ready", "Open Inference Protocol: ready", "Any", unready=True)},
         model: {"get": _get("modelMetadata", "Open Inference Protocol: model", "Any")},
         f"{model}/ready": {"get": _get("modelReady", "Open Inference Protocol: model ready", "Any", unready=True)},
-        f"{model}/infer": {"post": _post("infer", "Open Inference Protocol: infer", "InferRequest", "InferResponse", errors, "V2Error")},
+        f"{model}/infer": {
+            "post": _post("infer", "Open Inference Protocol: infer", "InferRequest", "InferResponse", errors, "V2Error")
+        },
     }
 
 
-def _post(identifier: str, summary: str, request: str, response: str, errors: dict[str, str], error: str) -> dict[str, Any]:
+def _post(
+    identifier: str, summary: str, request: str, response: str, errors: dict[str, str], error: str
+) -> dict[str, Any]:
     return {
         "operationId": identifier,
         "summary": summary,
@@ -71,7 +75,11 @@ def _get(identifier: str, summary: str, response: str, *, unready: bool = False)
 
 def _text(identifier: str, summary: str, media: str) -> dict[str, Any]:
     content = {media: {"schema": {"type": "string"}}}
-    return {"operationId": identifier, "summary": summary, "responses": {"200": {"description": "OK", "content": content}}}
+    return {
+        "operationId": identifier,
+        "summary": summary,
+        "responses": {"200": {"description": "OK", "content": content}},
+    }
 
 
 def _content(name: str) -> dict[str, Any]:

@@ -40,7 +40,9 @@ def metadata(name: str, version: str, platform: str, inputs: Sequence[InputColum
     }
 
 
-def read(document: dict[str, Any], reader: Reader, kinds: Mapping[str, str]) -> tuple[list[Row], str | None, frozenset[str]]:
+def read(
+    document: dict[str, Any], reader: Reader, kinds: Mapping[str, str]
+) -> tuple[list[Row], str | None, frozenset[str]]:
     """Return rows, the request's id and the outputs it wants.
 
     Raises:
@@ -73,8 +75,13 @@ def read(document: dict[str, Any], reader: Reader, kinds: Mapping[str, str]) -> 
 
 
 def write(
-    name: str, version: str, identifier: str | None, labels: Sequence[str], probabilities: NDArray[np.float64],
-    classes: Sequence[str], wanted: frozenset[str],
+    name: str,
+    version: str,
+    identifier: str | None,
+    labels: Sequence[str],
+    probabilities: NDArray[np.float64],
+    classes: Sequence[str],
+    wanted: frozenset[str],
 ) -> dict[str, Any]:
     """Return the inference response; ``labels`` (n), ``probabilities`` (n, k)."""
     outputs: list[dict[str, Any]] = []
@@ -144,7 +151,9 @@ def _identifier(value: object) -> str | None:
 def _wanted(value: object) -> frozenset[str]:
     if value is None or value == []:
         return frozenset(OUTPUTS)
-    names = [item.get("name") if isinstance(item, dict) else None for item in value] if isinstance(value, list) else [None]
+    names = (
+        [item.get("name") if isinstance(item, dict) else None for item in value] if isinstance(value, list) else [None]
+    )
     if not all(name in OUTPUTS for name in names):
         what = "unknown output"
         raise Problem(400, what, where="outputs", allowed=OUTPUTS)

@@ -40,11 +40,7 @@ class Problem(Exception):  # noqa: N818 - an answer to a client, not a fault of 
     def body(self) -> bytes:
         """Return the JSON of ``/v1`` errors: one object ``error`` with the facts that are known."""
         facts: dict[str, Any] = {"status": self.status, "what": self.what}
-        facts |= {
-            name: value
-            for name in ("where", "got", "allowed")
-            if (value := getattr(self, name)) is not None
-        }
+        facts |= {name: value for name in ("where", "got", "allowed") if (value := getattr(self, name)) is not None}
         return orjson.dumps({"error": facts})
 
     def sentence(self) -> bytes:

@@ -61,6 +61,13 @@ class Archive:
         self, spec: Spec, profile: Profile, candidates: Sequence[Candidate], unavailable: Sequence[Unavailable]
     ) -> None:
         """Note what is to be studied; the ledger's earlier rows stay and are used where their keys still hold."""
+        if self.ledger.document("spec") not in {
+            None,
+            canonical(spec),
+        }:  # what an earlier specification concluded is not ours
+            self._put("eliminations", "[]")
+            self._put("finalists", "[]")
+            self._put("stop_rule", canonical(Words(zh="", en="")))
         self._put("spec", canonical(spec))
         self._put("profile", canonical(profile))
         self._put("candidates", _CANDIDATES.dump_json(tuple(candidates)).decode())

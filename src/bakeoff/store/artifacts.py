@@ -86,7 +86,11 @@ class ArtifactStore:
         """Remove what dead processes left half done; return how many directories went."""
         if not self.directory.is_dir():
             return 0
-        left = [path for path in self.directory.iterdir() if path.name.startswith((_PARTIAL, _OLD)) and not _owner_lives(path)]
+        left = [
+            path
+            for path in self.directory.iterdir()
+            if path.name.startswith((_PARTIAL, _OLD)) and not _owner_lives(path)
+        ]
         for path in left:
             shutil.rmtree(path, ignore_errors=True)
         return len(left)
@@ -141,7 +145,9 @@ def read_artifact(directory: Path) -> Artifact:
         raise StudyError(what, where=directory.name, try_="bakeoff run builds what is missing") from error
     except ValidationError as error:
         what = f"{ARTIFACT_FILE} is malformed: {error.errors()[0]['msg']}"
-        raise StudyError(what, where=directory.name, try_="delete this artefact's folder; bakeoff run builds it again") from error
+        raise StudyError(
+            what, where=directory.name, try_="delete this artefact's folder; bakeoff run builds it again"
+        ) from error
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -118,7 +118,9 @@ def _check(data: bytes, where: str) -> bool:
     if header(version) != line + b"\n":
         return False
     if version > VERSION:
-        what = f"the ledger was written by a newer version of Bakeoff (format {version}, this one reads up to {VERSION})"
+        what = (
+            f"the ledger was written by a newer version of Bakeoff (format {version}, this one reads up to {VERSION})"
+        )
         raise StudyError(what, where=where, try_="install the newer version")
     return True
 
@@ -210,4 +212,3 @@ def _write(descriptor: int, data: bytes, at: int) -> None:
         written = os.pwrite(descriptor, view, at)
         at += written
         view = view[written:]
-

@@ -216,7 +216,9 @@ class Ledger:
         while not self._try_lock():
             if time.monotonic() > end:
                 what = "another run is writing to this study"
-                raise StudyError(what, where=str(self._directory), try_="wait for it, or stop it: what it measured is kept")
+                raise StudyError(
+                    what, where=str(self._directory), try_="wait for it, or stop it: what it measured is kept"
+                )
             time.sleep(0.02)
         self._claimed = True
         if self._journal.size() != self._journal.end:

@@ -48,7 +48,9 @@ def unwritable(directory: Path, error: OSError) -> StudyError:
         what = "the disk is full"
         return StudyError(what, where=str(directory), try_="free some space and run again; nothing measured is lost")
     what = f"the study folder cannot be written ({error.strerror or error})"
-    return StudyError(what, where=str(directory), try_="give yourself write access to it, or choose another folder with --out")
+    return StudyError(
+        what, where=str(directory), try_="give yourself write access to it, or choose another folder with --out"
+    )
 
 
 def _take(descriptor: int, directory: Path) -> None:
@@ -62,7 +64,9 @@ def _take(descriptor: int, directory: Path) -> None:
         here = owner.get("host") in {None, platform.node()}
         place = "" if here else f" on {owner['host']}"
         what = f"another run (pid {owner.get('pid', 'unknown')}{place}) is working on this study"
-        raise StudyError(what, where=str(directory), try_="wait for it, or stop it: what it measured is kept") from error
+        raise StudyError(
+            what, where=str(directory), try_="wait for it, or stop it: what it measured is kept"
+        ) from error
 
 
 def _sign(descriptor: int) -> None:

@@ -30,7 +30,12 @@ def refuse_unsafe(path: Path, name: str) -> None:
     reason = _reason(path)
     if reason is not None:
         what = f"{reason}: loading it could run code"
-        raise StepError("unsafe", what, where=name, allowed="JSON, npz, safetensors, ONNX, GGUF, LightGBM text, XGBoost JSON or UBJSON")
+        raise StepError(
+            "unsafe",
+            what,
+            where=name,
+            allowed="JSON, npz, safetensors, ONNX, GGUF, LightGBM text, XGBoost JSON or UBJSON",
+        )
 
 
 def _reason(path: Path) -> str | None:
