@@ -72,6 +72,8 @@ def test_a_ratio(factor: float, expected: str) -> None:
 @example(999.6e-6, "s")
 @example(0.9996, "s")
 def test_three_significant_digits_survive(value: float, unit: str) -> None:
+    if unit in {"B", "tokens"}:
+        value = float(max(1, round(value)))  # nobody measures a part of a byte
     form = numbers.scale(value, unit)
     back = float(form.write(value, bare=True).replace(",", "")) / form.factor
     assert back == pytest.approx(value, rel=5.1e-3)

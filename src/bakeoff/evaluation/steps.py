@@ -21,7 +21,7 @@ from bakeoff.schema.candidate import Candidate
 from bakeoff.schema.errors import StepError
 from bakeoff.schema.plugin import FamilyTraits, PassTraits, RuntimeTraits
 from bakeoff.schema.spec import Spec
-from bakeoff.schema.trial import Fidelity, Trial
+from bakeoff.schema.trial import Fidelity, StepKind, Trial
 from bakeoff.tasks.base import cost_matrix
 
 _CODE = {"build": 1, "export": 1, "compress": 1, "load": 1, "predict": 1, "time": 1, "risk": 1}
@@ -190,12 +190,12 @@ def _check(trial: Trial, spec: Spec, facts: Facts, name: str, artifact: str, loa
 
 
 def _step(
-    kind: Any,
+    kind: StepKind,
     name: str,
     inputs: tuple[str, ...],
-    parts: Any,
+    parts: list[Any],
     packages: dict[str, str],
-    detail: dict[str, Any] | None = None,  # noqa: ANN401
+    detail: dict[str, Any] | None = None,
 ) -> StepPlan:
     key = content_key(kind, _CODE[kind], name, parts)
     return StepPlan(key=key, kind=kind, name=name, inputs=inputs, packages=packages, detail=detail or {})

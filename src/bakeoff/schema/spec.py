@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from bakeoff.schema.base import Record
-from bakeoff.schema.units import Bytes, Growth, Money, PerHour, PerSecond, Seconds, Share
+from bakeoff.schema.units import Bytes, Growth, Money, PerHour, PerSecond, Price, Seconds, Share
 
 Task = Literal["text-classification", "tabular-classification"]
 Metric = Literal["accuracy", "macro_f1", "balanced_accuracy", "f1", "roc_auc"]
@@ -115,7 +115,7 @@ class Value(Record):
 
     currency: str = Field("CNY", min_length=3, max_length=3, description="ISO 4217 code of every amount in this file.")
     per_correct: Money = Field(0.0, description="Worth of one right answer.")
-    errors: dict[str, Money] = Field(
+    errors: dict[str, Price] = Field(
         default_factory=dict, description="'actual->predicted': cost of that mistake, positive numbers."
     )
 

@@ -138,6 +138,13 @@ Bytes = Annotated[float, BeforeValidator(parse_size), Field(gt=0), _schema("300M
 PerSecond = Annotated[
     float, BeforeValidator(parse_rate), Field(gt=0), _schema("200k/day", "a rate; a number is per second")
 ]
+Price = Annotated[
+    float,
+    BeforeValidator(parse_money),
+    Field(le=1e15),
+    _schema("0.5 CNY", "an amount in the specification's currency"),
+]
+"""An amount of either sign, for the reader to refuse with the right advice."""
 Money = Annotated[
     float,
     BeforeValidator(parse_money),
