@@ -219,16 +219,18 @@ def _same(text: str) -> Words:
 def _flip(world: World, dial: Dial, direction: str, value: float, beyond: int | None) -> Flip:
     target = None if beyond is None else world.views[beyond].candidate
     up = direction == "up"
+    early = beyond is not None and not bool(world.final[beyond])
     way: Literal["up", "down"] = "up" if up else "down"
     return Flip(
         premise=dial.premise, label=dial.label, today=dial.today, flips_at=value, direction=way,
         factor=value / dial.today if up else dial.today / value, unit=dial.unit,
         to=None if target is None else target.id, to_label=_NOTHING if target is None else target.label,
-        provenance=dial.provenance, text=_text(dial, value, up, None if target is None else target.label),
+        provenance="predicted" if early and dial.provenance == "measured" else dial.provenance,
+        text=_text(dial, value, up, None if target is None else target.label, early=early),
     )  # fmt: skip
 
 
-def _text(dial: Dial, value: float, up: bool, target: Words | None) -> Words:  # noqa: FBT001
+def _text(dial: Dial, value: float, up: bool, target: Words | None, *, early: bool) -> Words:  # noqa: FBT001
     now, then = dial.say(dial.today), dial.say(value)
     zh = f"{dial.label.zh}从 {now.zh} {'升到' if up else '降到'} {then.zh}，"
     en = f"If the {dial.label.en} {'rises' if up else 'falls'} from {now.en} to {then.en}, "
@@ -236,4 +238,8 @@ def _text(dial: Dial, value: float, up: bool, target: Words | None) -> Words:  #
         zh, en = "按学习曲线预测，" + zh, en.replace("If the", "By the learning curves, if the number of", 1)
     if target is None:
         return Words(zh=zh + "就没有方案可用。", en=en + "nothing is feasible.")
-    return Words(zh=zh + f"推荐改为“{target.zh}”。", en=en + f"the choice becomes {target.en}.")
+    doubt = Words(
+        zh="（它没有进决赛，要再测才能定）", en=" (it was not in the final: a new run would have to confirm it)"
+    )
+    said = doubt if early else Words(zh="", en="")
+    return Words(zh=zh + f"推荐改为“{target.zh}”{said.zh}。", en=en + f"the choice becomes {target.en}{said.en}.")
