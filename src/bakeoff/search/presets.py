@@ -9,7 +9,8 @@ from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Spec
 
 LEAST_TRAIN = 150
-"""Fewest training rows of a rung; with up to twice as many in all, every rung trains on all of them."""
+"""Fewest training rows of a rung; with up to twice as many in all, no rung takes less than ``_SMALL_SHARE`` of them."""
+_SMALL_SHARE = 0.4
 MIN_ROWS = 60
 """Fewest rows a quality figure is read from: below it, intervals of ±12 points and more say nothing."""
 
@@ -72,9 +73,12 @@ def fitting_rows(candidate: Candidate, rows: int, seconds: float) -> int:
 
 
 def _train_rows(fraction: float, train: int) -> int:
-    """Return the training rows of a rung: small data are not cut into shares no model could learn from."""
+    """Return the training rows of a rung: small data are not cut into shares no model could learn from.
+
+    Two sizes remain even then, because a learning curve needs two points.
+    """
     if train <= 2 * LEAST_TRAIN:
-        return train
+        return round(max(fraction, _SMALL_SHARE) * train)
     return max(LEAST_TRAIN, round(fraction * train))
 
 
