@@ -10,6 +10,8 @@ from bakeoff.search.race import Race, failed
 from bakeoff.search.rungs import ALPHA, compare, yardstick
 
 _LEAST_ARMS = 2
+_SHARE_OF_SLICE = 0.6
+"""Share of a trial's slice of the time that judging the confirm rows may take; timing needs the rest."""
 
 
 def confirm(race: Race) -> list[Trial]:
@@ -47,7 +49,7 @@ def _arms(race: Race) -> list[str]:
 def _trial(race: Race, candidate: Candidate, number: int) -> Trial:
     fidelity = race.reached[candidate.arm]
     rows = race.profile.split.confirm
-    fit = fitting_rows(candidate, rows, race.preset.slice * race.spec.budget.time)
+    fit = fitting_rows(candidate, rows, _SHARE_OF_SLICE * race.preset.slice * race.spec.budget.time)
     judged = fidelity.model_copy(update={"split": "confirm", "limit": None if fit >= rows else fit})
     return Trial(candidate=candidate, purpose="final", fidelity=judged, round=number)
 
