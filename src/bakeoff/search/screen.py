@@ -11,8 +11,6 @@ from bakeoff.schema.spec import Requirements
 from bakeoff.schema.trial import Elimination
 from bakeoff.schema.units import say_bytes, say_seconds
 
-_MARGIN = 0.8
-
 
 def upper_limits(requirements: Requirements) -> Iterator[tuple[str, float]]:
     """Yield (measurement name, limit) of every upper limit that does not depend on trained weights."""
@@ -43,11 +41,11 @@ def screened(candidate: Candidate, probed: Mapping[str, Measurement], requiremen
 
 
 def _too_slow(candidate: Candidate, found: Measurement | None, least: float | None) -> Elimination | None:
-    """Rule out by throughput; a probe predicts it from service times, so the whole interval must miss by the margin."""
+    """Rule out by throughput; a probe predicts it from service times, so the whole interval must miss."""
     if least is None or found is None or found.value is None or found.validity != "valid":
         return None
     most = found.high if found.high is not None else found.value
-    if most >= _MARGIN * least:
+    if most >= least:
         return None
     reason = Words(
         zh=f"用初始权重试测：在延迟上限内每秒最多约 {most:.1f} 次（n={found.n}，由单次耗时推算），低于要求的 {least:.1f} 次，训练之前即可排除",
