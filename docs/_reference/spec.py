@@ -10,7 +10,10 @@ from docs._reference.fields import bounds, default_words, models_in, options, ty
 from docs._reference.text import Tongue, first_line, page, table, tick
 from pydantic import BaseModel
 
-from bakeoff.schema.spec import Endpoint, Spec
+from bakeoff.schema.spec import Criterion, Endpoint, Spec
+
+_INNER: dict[str, type[BaseModel]] = {"candidates": Endpoint, "decision": Criterion}
+"""Records that stand in a list or mapping of a section: each has a table of its own below it."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def _section(tongue: Tongue, top: str, rows: list[Leaf]) -> str:
         tongue.say("field", "字段"), tongue.say("type and unit", "类型与单位"), tongue.say("default", "默认值"), tongue.say("meaning", "含义"),
     ]  # fmt: skip
     body = table(head, [_row(tongue, leaf) for leaf in rows])
-    extra = _endpoint(tongue) if top == "candidates" else ""
+    extra = _inner(tongue, _INNER[top]) if top in _INNER else ""
     return "\n\n".join(part for part in (f"## {title}", words, body, extra) if part)
 
 
@@ -112,15 +115,17 @@ def _row(tongue: Tongue, leaf: Leaf) -> list[str]:
     kind = type_words(annotation, tongue)
     if any(inner is Endpoint for inner in models_in(annotation)):
         kind = tongue.say("list of [endpoints](#endpoint)", "[接口](#endpoint)列表")
+    if any(inner is Criterion for inner in models_in(annotation)):
+        kind = tongue.say("mapping of text to [criterion](#criterion)", "文本到[考量](#criterion)的映射")
     limits = "" if unit_of(annotation) else bounds(info, tongue)
     return [
         tick(leaf.path), f"{kind}{tongue.say(', ', '，')}{limits}" if limits else kind, default_words(info, annotation, tongue), meaning,
     ]  # fmt: skip
 
 
-def _endpoint(tongue: Tongue) -> str:
+def _inner(tongue: Tongue, model: type[BaseModel]) -> str:
     head = [
         tongue.say("field", "字段"), tongue.say("type and unit", "类型与单位"), tongue.say("default", "默认值"), tongue.say("meaning", "含义"),
     ]  # fmt: skip
-    rows = [_row(tongue, Leaf(name, Endpoint, name)) for name in Endpoint.model_fields]
-    return f"### endpoint\n\n{tongue.code(first_line(Endpoint))}\n\n{table(head, rows)}"
+    rows = [_row(tongue, Leaf(name, model, name)) for name in model.model_fields]
+    return f"### {model.__name__.lower()}\n\n{tongue.code(first_line(model))}\n\n{table(head, rows)}"

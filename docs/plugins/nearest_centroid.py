@@ -28,7 +28,11 @@ class NearestCentroid:
         label=Words(zh="最近质心", en="nearest centroid"),
         tasks=("text-classification",),
         formats=("tfidf-linear",),
-        excuses={"export": "the native runtime is fast enough", "dynamic_int8": "there is no matrix product to shrink"},
+        excuses={
+            "export": "the native runtime is fast enough",
+            "dynamic_int8": "there is no matrix product to shrink",
+            "space": "there is nothing to set",
+        },
     )
 
     def variants(self, spec: Spec, profile: Profile) -> Sequence[Variant]:

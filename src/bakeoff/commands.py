@@ -88,11 +88,29 @@ def validate(arguments: argparse.Namespace) -> int:
 
 def plan(arguments: argparse.Namespace) -> int:
     """Show what a run would do."""
-    from bakeoff.live import plan_text
+    from bakeoff.planned import plan_text
     from bakeoff.study import Study
 
-    found = Study.open(arguments.spec, overrides=_overrides(arguments)).plan()
+    found = Study.open(arguments.spec, out=arguments.out, overrides=_overrides(arguments)).plan()
     _emit(arguments, found, plan_text(found))
+    return OK
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Search a finished study's ledger again, with other rows and other presets."""
+    from bakeoff.search.recorded import rehearsals
+    from bakeoff.store.archive import Archive
+
+    found = rehearsals(Archive(Path(arguments.study)).evidence(), arguments.replays)
+    head = f"{found.study}: {found.arms} arms, {found.cells} recorded trainings, {found.rows} rows"
+    lines = [f"{head}; looking at everything in full: {found.exhaustive_seconds:.1f} CPU s"]
+    for one in found.presets:
+        often = ", ".join(f"{name} {count}" for name, count in sorted(one.chosen.items(), key=lambda item: -item[1])[:3])
+        lines.append(
+            f"  {one.preset:9s} cost {one.cost_ratio:.0%} of that, mean loss {one.regret:.4f}, inside the indifference zone "
+            f"{one.within:.0%} of {one.replays} replays (stated {one.stated:.0%}); chosen: {often}"
+        )
+    _emit(arguments, found, "\n".join(lines))
     return OK
 
 
@@ -106,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(what, got=arguments.workers)
     study = Study.open(arguments.spec, out=arguments.out, overrides=_overrides(arguments))
     with LiveView(study.spec) as view:
-        decision = study.run(workers=arguments.workers, on_event=view)
+        decision = study.run(workers=arguments.workers, on_event=view, on_proposal=view.proposed)
     return _decided(arguments, decision, study.directory)
 
 

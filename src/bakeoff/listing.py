@@ -22,6 +22,7 @@ EXTRAS = {
     "remote": ("httpx",),
     "serve": ("uvicorn", "prometheus_client", "orjson"),
     "parquet": ("pyarrow",),
+    "tune": ("optuna",),
 }
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while a study is planned and runs: the plan, what is running, the leaderboard so far, the time left.
+"""What a person sees while a study runs: what is running, the leaderboard so far, the time left.
 
 Everything goes to stderr, so that ``--json`` keeps stdout to itself. On a terminal it is redrawn in place; elsewhere one line
 per finished trial is enough.
@@ -13,45 +13,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from bakeoff.schema.spec import Spec
+from bakeoff.schema.trial import Elimination, Proposal
 from bakeoff.schema.units import say_seconds
 
 if TYPE_CHECKING:
     from bakeoff.evaluation.events import Event
-    from bakeoff.search import Plan
 
 _STAGES = {
     "probe": ("试测", "probing"), "rung": ("分轮淘汰", "racing"), "final": ("决赛", "final"), "risk": ("风险检查", "risk checks"),
 }  # fmt: skip
 _SHOWN = 10
-
-
-def plan_text(plan: Plan) -> str:
-    """Return a plan as a table for people."""
-    split = plan.profile.split
-    lines = [
-        (
-            f"{plan.study}: {plan.task}, preset {plan.preset}, {plan.profile.rows_used} rows "
-            f"(train {split.train}, calibrate {split.calibrate}, select {split.select}, confirm {split.confirm})"
-        ),
-        "",
-        f"{'candidate':52} {'probe':>8} {'rung 1':>8} {'full':>9}   (predicted)",
-    ]
-    lines += [
-        f"{item.id:52} {say_seconds(item.probe_seconds):>8} {say_seconds(item.first_rung_seconds):>8} {say_seconds(item.full_seconds):>9}"
-        for item in plan.candidates
-    ]
-    if plan.unavailable:
-        lines += ["", f"unavailable ({len(plan.unavailable)}):"]
-        for item in plan.unavailable:
-            lines.append(f"  {item.id:50} {item.reason.en}" + (f"\n    → {item.command}" if item.command else ""))
-    lines += [
-        "",
-        (
-            f"expected {say_seconds(plan.expected_seconds)} (predicted), at most {say_seconds(plan.most_seconds)}; "
-            f"paid endpoints: {plan.money:.2f} {plan.currency} (predicted)"
-        ),
-    ]
-    return "\n".join(lines)
 
 
 @dataclass
@@ -63,6 +34,7 @@ class _Line:
     score: float | None = None
     latency: float | None = None
     failed: str = ""
+    out: str = ""
 
 
 @dataclass
@@ -88,6 +60,16 @@ class Board:
         if event.kind == "finished" and event.failure is not None:
             line.failed = f"{event.failure.code}: {event.failure.reason}"
 
+    def told(self, proposal: Proposal) -> list[Elimination]:
+        """Take in what the search concluded; return who was dropped since the last time."""
+        new = []
+        for found in proposal.eliminations:
+            line = self.lines.setdefault(found.candidate, _Line(found.candidate))
+            if not line.out:
+                line.out = f"{found.kind}: {found.reason.en}"
+                new.append(found)
+        return new
+
     def _measured(self, line: _Line, event: Event) -> None:
         result = event.result
         if result is None:
@@ -100,8 +82,8 @@ class Board:
             line.latency = latency.value
 
     def ranked(self) -> Iterator[_Line]:
-        """Lines worth showing, the best score first."""
-        yield from sorted(self.lines.values(), key=lambda line: (-(line.score or -1.0), line.candidate))
+        """Lines worth showing: who is still in first, then the best score."""
+        yield from sorted(self.lines.values(), key=lambda line: (bool(line.out), -(line.score or -1.0), line.candidate))
 
     @property
     def elapsed(self) -> float:
@@ -145,6 +127,18 @@ class LiveView:
         elif event.kind == "finished" and not event.reused:
             print(self._plain(event), file=sys.stderr, flush=True)
 
+    def proposed(self, proposal: Proposal) -> None:
+        """Show who was dropped, and why, as soon as the search has concluded it."""
+        new = self.board.told(proposal)
+        if self._live is not None:
+            self._live.update(self._table())
+            return
+        for found in new:
+            print(
+                f"[{self.board.elapsed:6.1f}s] dropped ({found.kind})  {found.candidate}: {found.reason.en}",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+
     def _plain(self, event: Event) -> str:
         line = self.board.lines[event.trial.candidate.id]
         stage = _STAGES.get(event.trial.purpose, ("", event.trial.purpose))[1]
@@ -176,6 +170,6 @@ class LiveView:
                 "" if line.score is None else f"{line.score:.3f}",
                 "" if line.score is None else f"{line.fraction:.0%}",
                 "" if line.latency is None else say_seconds(line.latency),
-                line.failed[:40],
+                (line.failed or line.out)[:60],
             )
         return table

@@ -9,18 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bakeoff import experience
 from bakeoff.data.freeze import Frozen
 from bakeoff.data.keep import freeze
 from bakeoff.decision import decide
 from bakeoff.economics import PriceBook, load_book
-from bakeoff.schema.base import Language, Words
+from bakeoff.schema.base import Language, Words, canonical
+from bakeoff.schema.candidate import Candidate, Unavailable
 from bakeoff.schema.decision import Decision
 from bakeoff.schema.errors import SpecError, StudyError, UserError
 from bakeoff.schema.loading import load_spec, override
+from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Spec
 from bakeoff.schema.trial import Proposal
 from bakeoff.search import Plan, ask, compose, plan, still_wanted
+from bakeoff.search.told import warm_start
 from bakeoff.store.archive import Archive
+from bakeoff.store.evidence import StudyEvidence
+from bakeoff.store.ledger import JOURNAL
 
 if TYPE_CHECKING:
     from bakeoff.evaluation.events import Event
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 
 PRICES = "price-book.yaml"
 OnEvent = Callable[["Event"], None]
+OnProposal = Callable[[Proposal], None]
 
 _OUT_OF_TIME = Words(zh="到达时间上限", en="the time limit was reached")
 _NO_PROGRESS = Words(
@@ -79,9 +86,27 @@ class Study:
         return cls(spec, Path(out) if out else path.parent / f"{spec.name}.study", path.parent)
 
     def plan(self) -> Plan:
-        """Return what a run would do, with predicted seconds; runs nothing and writes nothing."""
-        frozen = self.frozen()
-        return plan(self.spec, frozen.profile, *compose(self.spec, frozen.profile))
+        """Return what a run would do, with predicted seconds; runs nothing and writes nothing.
+
+        What an earlier run of this study left in its ledger is taken into account, as far as the data are the same.
+        """
+        profile = self.frozen().profile
+        return plan(self._planned(profile, *compose(self.spec, profile)), second_price=self._second_price())
+
+    def _planned(
+        self, profile: Profile, candidates: tuple[Candidate, ...], unavailable: tuple[Unavailable, ...]
+    ) -> StudyEvidence:
+        """Return what a run would start from."""
+        found = StudyEvidence(self.spec, profile, candidates, unavailable, (), costs=experience.known(self.spec))
+        if not (self.directory / JOURNAL).exists():
+            return found
+        archive = Archive(self.directory)
+        if archive.ledger.document("spec") == canonical(self.spec):
+            had = archive.evidence()
+            if had.profile.data == profile.data and {c.id for c in candidates} <= {c.id for c in had.candidates}:
+                return had  # with the candidates the search made up
+        rows = archive.ledger.evidence(data=profile.data)
+        return replace(found, results=rows, costs=archive.costs() or found.costs)
 
     def frozen(self, *, noise: bool = False) -> Frozen:
         """Read, clean, split and profile the data; keeps nothing.
@@ -93,7 +118,9 @@ class Study:
         self._check_prices()
         return freeze(self.spec, self._base(), None, noise=noise)
 
-    def run(self, *, workers: int = 1, on_event: OnEvent | None = None) -> Decision:
+    def run(
+        self, *, workers: int = 1, on_event: OnEvent | None = None, on_proposal: OnProposal | None = None
+    ) -> Decision:
         """Freeze the data, then ask, evaluate and tell until nothing more is worth measuring; then decide.
 
         A run that was stopped or killed goes on where it was; a finished one only decides again.
@@ -101,6 +128,7 @@ class Study:
         Args:
             workers: trainings at once; timing always runs alone.
             on_event: told of everything that happens, for a live view.
+            on_proposal: told what the search concluded and asks for next, each time it does.
 
         Raises:
             StudyError: another run holds this study, or the folder cannot be written.
@@ -109,24 +137,33 @@ class Study:
         """
         from bakeoff.evaluation.executor import Executor
 
-        base = self._base()
+        base, begun = self._base(), time.monotonic()
         with Archive.writing(self.directory) as archive:
             frozen = freeze(self.spec, base, archive.data_directory)
             self._keep_prices()
             self._check_prices()
             archive.begin(self.spec, frozen.profile, *compose(self.spec, frozen.profile))
+            experience.begin(archive, self.spec)
+            self._warm(archive)
+            before = len(archive.evidence().results)
             with Executor(archive, frozen, self.spec, workers=workers, on_event=on_event) as executor:
-                self._measure(archive, executor)
-            return self._conclude(archive)
+                self._measure(archive, executor, on_proposal)
+            decision = self._conclude(archive)
+            alone = time.monotonic() - begun if workers == 1 else None
+            experience.learn(archive, self.spec, before, alone)
+            return decision
 
-    def _measure(self, archive: Archive, executor: Any) -> None:  # noqa: ANN401 - imported lazily above
+    def _measure(self, archive: Archive, executor: Any, tell: OnProposal | None) -> None:  # noqa: ANN401 - imported lazily above
         """Ask, evaluate, tell: until the search is content or a budget ends it."""
         deadline = time.monotonic() + 1.5 * self.spec.budget.time
+        price = self._second_price()
         shortlist: tuple[str, ...] = ()
         before: Proposal | None = None
         while True:
-            proposal = ask(self.spec, archive.evidence(), shortlist)
+            proposal = ask(self.spec, archive.evidence(), shortlist, second_price=price)
             archive.told(proposal)
+            if tell is not None:
+                tell(proposal)
             if proposal.trials and proposal == before:
                 archive.stopped(_NO_PROGRESS)
                 return
@@ -143,6 +180,15 @@ class Study:
                 return
             executor.run(proposal.trials[:room], deadline=deadline)
 
+    def _warm(self, archive: Archive) -> None:
+        """Keep what the specification's earlier studies know about settings: what is asked for may depend on nothing outside."""
+        folders = [self._base() / name for name in self.spec.search.warm_start]
+        if not folders:
+            return
+        evidence = archive.evidence()
+        earlier = [Archive(folder).evidence() for folder in folders]
+        archive.warm(warm_start(earlier, self.spec, evidence.profile, evidence.candidates))
+
     def _shortlist(self, archive: Archive) -> tuple[str, ...]:
         """Whoever might be shipped: the recommended and the runner-up of a decision on what is known so far."""
         decision = self._decided(archive)
@@ -156,12 +202,11 @@ class Study:
     def _decided(self, archive: Archive) -> Decision:
         evidence, stored = archive.evidence(), archive.spec()
         if self.spec == stored:
-            return decide(evidence, book=self._book())
+            return experience.told(decide(evidence, book=self._book()), evidence)
         self._check_prices()
         _only_premises(self.spec, stored)
-        return decide(
-            replace(evidence, candidates=still_wanted(evidence.candidates, self.spec)), self.spec, book=self._book()
-        )
+        wanted = replace(evidence, candidates=still_wanted(evidence.candidates, self.spec))
+        return experience.told(decide(wanted, self.spec, book=self._book()), evidence)
 
     def _book(self) -> PriceBook:
         """Return the price book: ours, overlaid by the specification's, of which the study folder keeps a copy."""
@@ -171,6 +216,10 @@ class Study:
             if kept.exists()
             else load_book(self.spec.costs.price_book, self.base or ".")
         )
+
+    def _second_price(self) -> float:
+        """Return the money a second of measuring costs."""
+        return self._book().machine(self.spec.costs.hardware[0]).price.typical / 3600.0
 
     def _check_prices(self) -> None:
         """Find out before anything runs that a machine has no price."""
@@ -235,7 +284,7 @@ def _only_premises(wanted: Spec, stored: Spec) -> None:
     """
     problems = [
         UserError("only a new run can answer this", where=name, try_="change the specification and run it")
-        for name in ("name", "task", "data", "measuring", "preset", "seed")
+        for name in ("name", "task", "data", "search", "measuring", "preset", "seed")
         if getattr(wanted, name) != getattr(stored, name)
     ]
     if wanted.requirements.quality.metric != stored.requirements.quality.metric:

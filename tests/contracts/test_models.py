@@ -12,11 +12,14 @@ import pytest
 from bakeoff import registry
 from bakeoff.models.base import Examples, ExportContext
 from bakeoff.schema import Artifact, StepError, Variant, canonical
+from bakeoff.schema.space import Space
+from bakeoff.search.tuning import space_of, tuned_variant
 from tests.contracts._cases import (
     CLASSES,
     INPUTS,
     MALFORMED,
     TASKS,
+    Built,
     Case,
     Workshop,
     cases,
@@ -192,6 +195,55 @@ def compressed_still_answers(case: Case, workshop: Workshop) -> None:
         smaller.close()
 
 
+def spaces_stand_around_listed_variants(case: Case, workshop: Workshop) -> None:
+    """The default point is the variant itself; any other point is read back from the variant made of it."""
+    for language in ("zh", "en"):
+        for counts in ((500, 500), (980, 20)):
+            profile = profile_of(case.task, counts, language)
+            for variant in case.plugin.variants(spec_of(case.task), profile):
+                space = space_of(case.plugin, variant, profile)
+                if space is None:
+                    continue
+                assert Space.model_validate_json(space.model_dump_json()) == space
+                assert space.read(variant) == space.default
+                assert tuned_variant(variant, space, space.default) == variant
+                assert any(len(parameter.marks) > 1 for parameter in space.parameters), "the grid is one point"
+                _every_label(space)
+                point = space.sample(np.random.default_rng(0))
+                tuned = tuned_variant(variant, space, point)
+                assert space.read(tuned) == point
+                assert Variant.model_validate_json(tuned.model_dump_json()) == tuned
+
+
+def _every_label(space: Space) -> None:
+    for parameter in space.parameters:
+        assert parameter.label.zh.strip()
+        assert parameter.label.en.strip()
+
+
+def sampled_points_build(case: Case, workshop: Workshop) -> None:
+    """A random setting builds something that answers, or is refused with a reason."""
+    if why := case.obstacle():
+        pytest.skip(why)
+    space = space_of(case.plugin, case.variant, profile_of(case.task, (560, 440)))
+    if space is None:
+        return  # the audit below asks for the excuse
+    rng = np.random.default_rng(7)
+    built = 0
+    for _ in range(1 if case.variant.weights else 4):  # pretrained weights are slow to load; their ranges are narrow
+        context = workshop.context(case, variant=tuned_variant(case.variant, space, space.sample(rng)))
+        try:
+            artifact = case.plugin.build(context)
+        except StepError:
+            continue
+        predictor = opened(Built(artifact, context.out))
+        rows = rows_of(case)[: 1 if case.format == "gguf-prompt" else 4]
+        _valid(predictor.predict_proba(rows), len(rows), 2)
+        predictor.close()
+        built += 1
+    assert built, "not one of the sampled settings could be built"
+
+
 CHECKS: tuple[Check, ...] = (
     variants_are_plain_records,
     builds_a_pickle_free_artefact,
@@ -207,6 +259,8 @@ CHECKS: tuple[Check, ...] = (
     exports_agree,
     undeclared_exports_are_refused,
     compressed_still_answers,
+    spaces_stand_around_listed_variants,
+    sampled_points_build,
 )
 _IDS = [
     pytest.param(case, check, id=f"{case.id}.{case.task.split('-')[0]}:{check.__name__}")
@@ -235,6 +289,10 @@ def test_nothing_is_left_out_silently(name: str) -> None:
         assert pass_name in traits.compressible or traits.excuses.get(pass_name, "").strip(), (
             f"{pass_name}: excuse or do"
         )
+    tunable = hasattr(registry.plugins("models")[name], "space")
+    assert tunable != bool(traits.excuses.get("space", "").strip()), (
+        "space(): declare it, or excuses['space'] must say why not"
+    )
     assert all(reason.strip() for reason in traits.excuses.values())
     assert traits.label.zh.strip()
     assert traits.label.en.strip()

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bakeoff.decision.bootstrap import RowSums, generator, plain
+from bakeoff.decision.bootstrap import RowSums, Unseen, central, generator, plain
 from bakeoff.decision.figures import interval
 from bakeoff.decision.posterior import PRIOR_DEVIATION, Judging, QualityPosterior
 from bakeoff.decision.view import views
 from bakeoff.tasks.scoring import score_draws, statistic
+from tests.decision.binomial import upper_bound
 from tests.decision.worlds import CHAR, E5, Stack, make_world
 
 ACCURACY = Judging("accuracy", 1, ())
@@ -72,6 +73,55 @@ def test_draws_do_not_depend_on_the_size_of_the_chunks(monkeypatch: pytest.Monke
     assert chunked == pytest.approx(whole, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("metric", "classes"), [("accuracy", 2), ("macro_f1", 2), ("macro_f1", 6), ("balanced_accuracy", 3), ("roc_auc", 2)]
+)
+def test_a_perfect_score_has_an_interval_of_the_rule_of_three(metric: str, classes: int) -> None:
+    """All of 200 right: the truth may be as low as about 1 - 3/200, not 1 exactly; the mean hardly moves."""
+    actual = np.arange(200) % classes
+    table = np.eye(classes)[actual]
+    found = statistic(metric, actual, actual, table, 1 if classes == 2 else None)
+    sums = RowSums(np.arange(200))
+    tickets = sums.add(found, np.arange(200))
+    sums.draw(4000, generator(0))
+    drawn = sums.scores(found, tickets, Unseen.of_arm("arm", 4000, 0, classes))
+    assert sums.scores(found, tickets).min() == pytest.approx(1.0, abs=1e-6)
+    low = 1.0 - float(np.quantile(drawn, 0.025))
+    assert 1.5 / 200 < low < 3.5 / 200
+    assert drawn.mean() > 1.0 - 1.5 / 200
+    assert drawn.max() <= 1.0 + 1e-9
+
+
+def test_intervals_of_nearly_perfect_candidates_cover() -> None:
+    """99.5 % right, 200 rows: many samples are perfect; the interval still holds the truth as often as it says (Jeffreys' does)."""
+    random, hits = np.random.default_rng(12), 0
+    for number in range(400):
+        wrong = random.random(200) >= 0.995
+        found = statistic("accuracy", np.zeros(200, dtype=int), wrong.astype(int))
+        sums = RowSums(np.arange(200))
+        tickets = sums.add(found, np.arange(200))
+        sums.draw(500, generator(number))
+        low, high = central(sums.scores(found, tickets, Unseen.of_arm(str(number), 500, 0, 2)), 0.95)
+        hits += low <= 0.995 <= high
+    assert upper_bound(400 - hits, 400, 0.05) <= 0.07
+
+
+def test_two_arms_that_agreed_so_far_need_not_agree_on_the_next_row() -> None:
+    first = Stack("linear.a.none.native", 0.9)
+    twins = [first, Stack("boosting.b.none.native", 0.9, same_as=first.id)]
+    found = QualityPosterior(views(make_world(twins)), ACCURACY, 2000, 0, 0).quality()
+    gap = found[twins[1].id].sampling - found[first.id].sampling
+    assert 0.1 / 2000 < gap.std() < 1.0 / 2000
+    assert abs(gap.mean()) < 0.1 / 2000
+
+
+def test_central_interval_is_the_quantile_of_numpy() -> None:
+    drawn = np.random.default_rng(13).standard_normal(777)
+    for confidence in (0.5, 0.9, 0.95, 0.999):
+        tail = (1 - confidence) / 2
+        assert central(drawn, confidence) == pytest.approx(tuple(np.quantile(drawn, (tail, 1 - tail))))
+
+
 def test_pairing_narrows_the_difference() -> None:
     """McNemar's variance of a paired difference: (b + c - (b-c)²/n)/n², from the discordant rows only."""
     evidence = make_world([CHAR, E5])
@@ -124,6 +174,17 @@ def test_stopped_candidate_is_carried_to_the_finalists_scale() -> None:
     assert found[stopped.id].carried
     assert not found[reference.id].carried
     assert found[stopped.id].value == pytest.approx(0.85, abs=0.03)
+
+
+def test_what_an_arm_gains_from_more_rows_is_not_known_exactly() -> None:
+    """The carried candidate's interval is wider the more the finalists gained on the way to the final; without a gain hardly wider."""
+    widths = []
+    for early in (0.80, 0.875):
+        reference = Stack("linear.a.none.native", 0.88, rungs=((0.11, early), (1.0, 0.88)))
+        stopped = Stack("linear.b.none.native", 0.0, final=False, rungs=((0.11, early - 0.02),))
+        found = QualityPosterior(views(make_world([reference, stopped])), ACCURACY, 1000, 0, 0).quality()
+        widths.append(found[stopped.id].draws.std())
+    assert widths[0] > 1.5 * widths[1]
 
 
 def test_prompted_model_is_not_credited_with_training_rows() -> None:

@@ -10,6 +10,7 @@ from scipy import stats
 
 from bakeoff.decision.latency import least, percentiles, quantile_draws
 from bakeoff.decision.view import views
+from tests.decision.binomial import upper_bound
 from tests.decision.worlds import CHAR, make_world
 
 
@@ -44,6 +45,24 @@ def test_drift_between_rounds_widens_the_interval() -> None:
         np.ptp(np.quantile(quantile_draws(rounds, [0.5], 2000, 0)[0], (0.025, 0.975))) for rounds in (steady, drifting)
     ]
     assert widths[1] > 3 * widths[0]
+
+
+@pytest.mark.parametrize(("rounds", "shift"), [(3, 0.0), (4, 0.08), (8, 0.08)])
+def test_interval_over_rounds_covers_what_the_machine_does_between_them(rounds: int, shift: float) -> None:
+    """The state of the machine differs from round to round; the truth is the p95 over all its states (bench-decide: 2,000 studies)."""
+    random, hits = np.random.default_rng(6), 0
+    truth = float(np.exp(stats.norm.ppf(0.95) * np.hypot(0.25, shift)))
+    for number in range(300):
+        timed = [np.exp(0.25 * random.standard_normal(120) + shift * random.standard_normal()) for _ in range(rounds)]
+        low, high = np.quantile(quantile_draws(timed, [0.95], 500, number % 4)[0], (0.025, 0.975))
+        hits += low <= truth <= high
+    assert upper_bound(300 - hits, 300, 0.05) <= 0.05 + 0.02
+    assert upper_bound(300 - hits, 300, 0.999) >= 0.01
+
+
+def test_two_rounds_that_differ_widely_stay_finite() -> None:
+    drawn = quantile_draws([np.full(50, 0.001), np.full(50, 0.1)], [0.5, 0.95], 1000, 0)
+    assert all(np.isfinite(found).all() and (found > 0).all() for found in drawn)
 
 
 def test_a_percentile_is_refused_until_the_sample_supports_it() -> None:

@@ -38,9 +38,9 @@ def test_the_table_of_presets(end: str) -> None:
     for at, name in enumerate(order):
         preset = PRESETS[name]
         assert digits[2][at] == [round(100 * share) for share in preset.fractions]
-        assert digits[3][at] == [limit for limit in preset.limits if limit is not None]
-        found = [digits[row][at][0] for row in (4, 5, 6, 7)]
-        assert found == [preset.arms, preset.paths, preset.seeds, preset.rounds]
+        assert digits[3][at] == [limit for limit in (preset.judged,) if limit is not None]
+        found = [digits[row][at][0] for row in (4, 5, 6, 7, 8)]
+        assert found == [preset.arms, preset.paths, preset.seeds, preset.rounds, round(100 * preset.patience)]
 
 
 @BOTH

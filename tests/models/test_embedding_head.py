@@ -84,6 +84,20 @@ def test_the_head_is_scikit_learns(folder: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(predict(artifact, context.out, context.train.rows), expected, atol=2e-3)
 
 
+def test_a_strength_that_is_given_is_taken(folder: Path, tmp_path: Path) -> None:
+    """It is not chosen again, and more of it fits the training rows more closely."""
+    losses = []
+    for strength in (0.001, 1.0):
+        context = tiny.context(
+            folder, tmp_path / str(strength), strategy=STRATEGY, params={"format": "transformer", "C": strength}
+        )
+        artifact = FAMILY.build(context)
+        assert artifact.meta["strength"] == strength
+        told = predict(artifact, context.out, context.train.rows)[np.arange(len(context.train)), context.train.labels]
+        losses.append(-np.log(told).mean())
+    assert losses[1] < losses[0]
+
+
 def test_the_prefix_of_the_encoder_is_used(folder: Path, tmp_path: Path) -> None:
     artifact, _ = build(folder, tmp_path / "a")
     assert artifact.transform["prefix"] == "query: "

@@ -235,6 +235,17 @@ def test_few_shot_shows_training_rows(smollm: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.assets
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_the_model_may_be_spoken_to_in_another_language_than_the_rows(
+    smollm: Path, tmp_path: Path, language: str
+) -> None:
+    made = context(tmp_path / "made", smollm, params={"prompt_language": language}, probe=True)
+    FAMILY.build(made)
+    record = json.loads((made.out / "prompt.json").read_text())
+    assert prompting.WORDINGS[language].role in record["prefix"]
+
+
+@pytest.mark.assets
 def test_words_whose_tokens_are_half_characters_become_letters(smollm: Path, tmp_path: Path) -> None:
     """SmolLM2's tokenizer cuts most Chinese characters into bytes."""
     made = context(

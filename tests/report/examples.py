@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from bakeoff.schema import (
@@ -24,6 +25,8 @@ from bakeoff.schema import (
     Metric,
     PersonalDataCount,
     Profile,
+    RaceExit,
+    RaceLook,
     Recommended,
     Relaxation,
     RunSummary,
@@ -378,9 +381,62 @@ def profile(classes: tuple[str, ...] = ("neg", "pos")) -> Profile:
     )  # fmt: skip
 
 
+def race(seen: dict[str, tuple[Words, tuple[tuple[float, float, float, float], ...]]]) -> tuple[RaceLook, ...]:
+    """Return looks from arm → (label, (share of the training rows, score, half of the interval, seconds spent by then) …)."""
+    found = [
+        (at, arm, label, share, score, half) for arm, (label, looks) in seen.items() for share, score, half, at in looks
+    ]
+    spent, made = 0.0, []
+    for number, (at, arm, label, share, score, half) in enumerate(sorted(found, key=lambda look: look[:2]), 1):
+        made.append(RaceLook(
+            number=number, arm=arm, label=label, stage="final" if half < 0.02 and share == 1.0 else "rung",
+            fraction=None if arm.startswith("llm") else share, rows=round(0.5 / half**2), score=score, low=score - half,
+            high=score + half * 0.95, seconds=at - spent, at=at,
+        ))  # fmt: skip
+        spent = at
+    return tuple(made)
+
+
+def looks() -> tuple[RaceLook, ...]:
+    """Return the race of the demo: two models reach the final, the LLM is looked at once for reference."""
+    return race({
+        "linear.char": (words("字符 TF-IDF", "Character TF-IDF"), ((0.11, 0.771, 0.034, 21.0), (0.33, 0.812, 0.024, 47.0), (1.0, 0.8453, 0.0182, 290.0))),
+        "linear.word": (words("分词 TF-IDF", "Word TF-IDF"), ((0.11, 0.742, 0.035, 23.0), (0.25, 0.801, 0.026, 52.0))),
+        "encoder.e5-small": (words("微调 multilingual-e5-small", "Fine-tuned multilingual-e5-small"), ((0.11, 0.768, 0.034, 71.0), (0.33, 0.824, 0.024, 164.0), (1.0, 0.8492, 0.0178, 610.0))),
+        "embedding_head.wordllama": (words("静态词向量 WordLlama", "Static WordLlama embeddings"), ((0.11, 0.702, 0.036, 26.0), (0.25, 0.741, 0.028, 57.0))),
+        "baseline.majority": (words("多数类基线", "Majority baseline"), ((1.0, 0.334, 0.031, 19.5),)),
+        "llm_prompt.qwen05b-zero": (words("Qwen 0.5B 零样本", "Zero-shot Qwen 0.5B"), ((1.0, 0.8194, 0.04, 40.0),)),
+    })  # fmt: skip
+
+
+def exits() -> tuple[RaceExit, ...]:
+    """Return who was dropped in the demo, one per kind that is common."""
+    return (
+        RaceExit(arm="llm_prompt.qwen05b-zero", label=words("Qwen 0.5B 零样本", "Zero-shot Qwen 0.5B"), candidates=(QWEN,), kind="infeasible", at=14.2,
+                 reason=words("用初始权重在真实运行时上试测：p95 为 310ms（至少 290ms，n=30），超过上限 50ms，训练之前即可排除",
+                              "probed with initial weights on the real runtime: p95 310ms (at least 290ms, n=30) is above the limit 50ms; out before any training")),
+        RaceExit(arm="embedding_head.minilm", label=words("冻结 MiniLM", "Frozen MiniLM"), candidates=("embedding_head.minilm.none.onnxruntime",), kind="failed", at=17.0,
+                 reason=words("运行失败（memory）：内存超过 6 GiB", "failed (memory): memory above 6 GiB")),
+        RaceExit(arm="encoder.e5-small", label=words("微调 multilingual-e5-small", "Fine-tuned multilingual-e5-small"), candidates=("encoder.e5-small.none.onnxruntime",),
+                 kind="infeasible", ends=False, at=18.1, reason=words("体积 471 MB，超过上限 300 MB", "size 471 MB is above the limit 300 MB")),
+        RaceExit(arm="baseline.majority", label=words("多数类基线", "Majority baseline"), candidates=("baseline.majority.none.native",), kind="eliminated", at=19.5, fraction=1.0,
+                 reason=words("第 1 轮得分 0.334，进入无差异区的概率不足 5%", "round 1: score 0.334, chance to come within the indifference zone below 5 %")),
+        RaceExit(arm="linear.word", label=words("分词 TF-IDF", "Word TF-IDF"), candidates=("linear.word.none.native",), kind="eliminated", at=52.0, fraction=0.25,
+                 reason=words("第 2 轮（训练数据的 25 %，1200 行）得分 0.801，优于领先者的概率 0.03，同族已有更好的一个，名额有限",
+                              "round 2 (25 % of the training rows, 1200 rows judged): score 0.801, P(better than the leader) 0.03, a better one of its family went on")),
+        RaceExit(arm="embedding_head.wordllama", label=words("静态词向量 WordLlama", "Static WordLlama embeddings"), candidates=("embedding_head.wordllama.none.native",),
+                 kind="eliminated", at=57.0, fraction=0.25,
+                 reason=words("第 2 轮（训练数据的 25 %，1200 行）得分 0.741，进入无差异区的概率不足 5%",
+                              "round 2 (25 % of the training rows, 1200 rows judged): score 0.741, chance to come within the indifference zone below 5 %")),
+        RaceExit(arm="ensemble.soft-vote", label=words("软投票", "Soft vote"), candidates=("ensemble.soft-vote.none.composite",), kind="not_reached",
+                 reason=words("预算用完", "out of budget")),
+    )  # fmt: skip
+
+
 def run() -> RunSummary:
     """Return an ordinary run."""
     return RunSummary(
+        race=looks(), exits=exits(), exhaustive_seconds=5_400.0,
         trials=31, steps=118, steps_failed=1, wall_seconds=402.0, cpu_seconds=655.0, looks_at_confirm=3, candidates_considered=9,
         stop_rule=words("再测一次的期望收益低于它的价格", "The expected gain of one more trial is below its price"), harness_seconds=0.42,
     )  # fmt: skip
@@ -489,7 +545,48 @@ def crowded(count: int = 60) -> Decision:
                 update={"id": f"{like.family}.variant-{step}.none.native", "status": "eliminated", "metrics": found}
             )
         )
-    return winner(candidates=tuple(grown))
+    return winner(candidates=tuple(grown), run=crowded_run(count))
+
+
+def crowded_run(count: int = 60) -> RunSummary:
+    """Return the race of ``count`` models: an eighth out by a probe, most of the others beaten at growing shares, six finalists."""
+    chance = random.Random(7)
+    seen: dict[str, tuple[Words, tuple[tuple[float, float, float, float], ...]]] = {}
+    gone: list[RaceExit] = []
+    clock = 4.0
+    stays = list(range(count))
+    steps = ((0.04, 0.05, 1.0), (0.11, 0.04, 0.45), (0.33, 0.028, 0.25), (1.0, 0.018, 0.1))
+    shots: dict[int, list[tuple[float, float, float, float]]] = {one: [] for one in stays}
+    for share, half, keep in steps:
+        for one in stays:
+            clock += chance.uniform(0.3, 2.0) * (1 + 30 * share)
+            if one % 8 == 3 and share < 0.1:
+                continue
+            best = 0.86 - 0.3 * ((one * 7) % count) / count
+            shots[one].append((share, best - 0.12 * (1 - share) ** 3 + chance.gauss(0, half / 3), half, clock))
+        stays = [one for one in stays if shots[one]]
+        stays = sorted(stays, key=lambda one: -shots[one][-1][1])[: max(6, round(keep * count))]
+    for one, mine in shots.items():
+        name = f"boosting.variant-{one}"
+        label = words(f"梯度提升 {one} 号设置", f"Gradient boosting, setting {one}")
+        if mine:
+            seen[name] = (label, tuple(mine))
+        if one not in stays:
+            why = (
+                words("进入无差异区的概率不足 5%", "chance to come within the indifference zone below 5 %")
+                if mine
+                else words("体积超过上限", "size above the limit")
+            )
+            gone.append(RaceExit(arm=name, label=label, candidates=(f"{name}.none.native",), kind="eliminated" if mine else "infeasible",
+                                 at=mine[-1][3] if mine else 4.0 + one / 3, fraction=mine[-1][0] if mine else None, reason=why))  # fmt: skip
+    base = run()
+    return base.model_copy(
+        update={
+            "race": race(seen),
+            "exits": tuple(sorted(gone, key=lambda out: (out.at, out.arm))),
+            "cpu_seconds": clock,
+        }
+    )
 
 
 HOSTILE = "<script>alert('x')</script>|`*_[x](javascript:1)\u202eمرحبا 👩\u200d👩\u200d👧"
@@ -501,8 +598,12 @@ def hostile() -> Decision:
     first, *rest = candidates()
     evil = first.model_copy(update={"label": bad, "reason": bad, "missing": HOSTILE})
     risk = risks()[0].model_copy(update={"observed": bad, "standards": (HOSTILE,)})
+    evil_run = run().model_copy(update={
+        "race": tuple(look.model_copy(update={"label": bad}) for look in looks()),
+        "exits": tuple(out.model_copy(update={"label": bad, "reason": bad}) for out in exits()), "stop_rule": bad,
+    })  # fmt: skip
     return winner(
-        study="x", candidates=(evil, *rest), recommended=Recommended(id=CHAR, label=bad), headline=bad, summary=bad, risks=(risk,),
+        study="x", run=evil_run, candidates=(evil, *rest), recommended=Recommended(id=CHAR, label=bad), headline=bad, summary=bad, risks=(risk,),
         profile=profile((HOSTILE, "</style><img src=x onerror=alert(1)>")), unavailable=(unavailable()[0].model_copy(update={"command": HOSTILE}),),
         provenance=provenance(**{HOSTILE: HOSTILE}),
     )  # fmt: skip
@@ -532,5 +633,6 @@ def bare() -> Decision:
     return winner(
         outcome="infeasible", recommended=None, p_best=None, regret=None, score=None, runner_up=None, cost=None, flips=(), pareto=(), curves=(),
         risks=(), constraints=(), unavailable=(), candidates=tuple(failed), profile=lean, provenance=provenance().model_copy(update={"environments": ()}),
+        run=run().model_copy(update={"race": (), "exits": (), "exhaustive_seconds": None}),
         headline=words("什么都没有测成", "Nothing could be measured"), summary=words("每个候选都失败了", "Every candidate failed"),
     )  # fmt: skip

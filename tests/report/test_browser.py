@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,64 @@ def test_the_plot_works_from_the_keyboard(show: Open) -> None:
     press(page, "ARROW_RIGHT")
     press(page, "ENTER")
     assert run(page, "[...document.querySelectorAll('.board .detail')].filter((n) => !n.hidden).length") == 1
+
+
+def test_pointing_at_a_line_of_the_race_tells_who_left_when_and_why(show: Open) -> None:
+    page = show(examples.winner(), 1280, "#en")
+    hover(page, '#race-plot .runner[data-race="linear.word"] .dot')
+    said = text(page, "#tip")
+    assert "52.0 s" in said
+    assert "a better one of its family went on" in said
+    lit = "[...document.querySelectorAll('.exits li.lit')].map((n) => n.dataset.race)"
+    assert run(page, lit) == ["linear.word"]
+    hover(page, '#race-plot .runner[data-race="encoder.e5-small"] .dot')
+    assert "0.849" in text(page, "#tip")  # it reached the end: its score, not the path that left
+    hover(page, "#race-title")
+    assert run(page, "document.querySelector('#tip').checkVisibility()") is False
+    assert run(page, lit) == []
+
+
+def test_pointing_at_a_name_lights_up_its_line(show: Open) -> None:
+    page = show(examples.crowded(60), 1280, "#en")
+    hover(page, ".exits li:nth-child(2)")
+    arm = run(page, "document.querySelector('.exits li:nth-child(2)').dataset.race")
+    assert run(page, "[...document.querySelectorAll('#race-plot .lit')].map((n) => n.dataset.race)") == [arm]
+
+
+@pytest.mark.parametrize("make", [examples.winner, examples.infeasible, examples.crowded])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_everything_of_the_race_stays_inside_its_card(show: Open, make: Any, width: int) -> None:
+    page = show(make(), width)
+    outside = run(
+        page,
+        "((card) => [...document.querySelectorAll('#race-plot circle, #race-plot text, #race-plot .cross')].filter((n) => {"
+        " const box = n.getBoundingClientRect(); return box.width && (box.left < card.left || box.right > card.right || box.bottom > card.bottom); })"
+        ".map((n) => n.outerHTML))(document.querySelector('#race .chart').getBoundingClientRect())",
+    )
+    assert outside == []
+    ticks = run(
+        page,
+        "[...document.querySelectorAll('#race-plot .grid .x')].map((n) => n.getBoundingClientRect()).map((b) => [b.left, b.right])",
+    )
+    assert len(ticks) >= 3
+    assert all(before[1] < after[0] for before, after in pairwise(ticks))
+
+
+def test_a_tap_on_the_race_shows_the_reason_on_a_phone(show: Open) -> None:
+    page = show(examples.winner(), 390, "#en")
+    cross = "document.querySelector('#race-plot .runner[data-race=\"linear.word\"] .cross')"
+    page.execute_script(f"{cross}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+    x, y = run(
+        page, f"(({{left, top, width}}) => [left + width / 2, top + width / 2])({cross}.getBoundingClientRect())"
+    )
+    page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
+        page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+    page.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    assert "a better one of its family went on" in text(page, "#tip")
+    box = run(page, "(({left, right}) => [left, right])(document.querySelector('#tip').getBoundingClientRect())")
+    assert 0 <= box[0] < box[1] <= 390
 
 
 def test_a_tap_shows_the_tooltip_on_a_phone(show: Open) -> None:

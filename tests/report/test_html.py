@@ -123,6 +123,7 @@ def test_the_decision_comes_first_and_everything_else_is_there() -> None:
         "risks",
         "flips",
         "curves",
+        "race",
         "unavailable",
         "data",
         "run",

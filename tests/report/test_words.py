@@ -10,12 +10,14 @@ import pytest
 import bakeoff.report
 from bakeoff.report import words
 from bakeoff.schema.base import Words
-from bakeoff.schema.decision import CandidateStatus, Outcome, Verdict
+from bakeoff.schema.decision import CandidateStatus, Outcome, RaceLook, Verdict
 from bakeoff.schema.measurement import Finding, Level, Provenance
 
 HERE = Path(bakeoff.report.__file__).parent
 SOURCES = [path for pattern in ("*.py", "charts/*.py", "templates/*.j2") for path in HERE.glob(pattern)]
-SECTIONS = ("compare", "candidates", "constraints", "cost", "risks", "flips", "curves", "unavailable", "data", "run")
+SECTIONS = (
+    "compare", "candidates", "constraints", "cost", "risks", "flips", "curves", "race", "unavailable", "data", "run",
+)  # fmt: skip
 METRICS = (
     "accuracy", "macro_f1", "balanced_accuracy", "f1", "roc_auc", "latency_p50", "latency_p95", "latency_p99", "throughput", "memory", "size",
     "train_seconds", "predict_seconds_per_row", "cpu_seconds_per_row", "load_seconds", "parity_agreement", "parity_drift", "tokens_in",
@@ -34,6 +36,7 @@ COMPUTED = {
     "plot": ("x", "y", "up_high", "up_low", "right_high", "right_low"),
     "data": ("train", "calibrate", "select", "confirm"),
     "run": ("trials", "steps", "failed", "looks"),
+    "race": tuple(f"stage_{stage}" for stage in get_args(RaceLook.model_fields["stage"].annotation)),
 }
 """Keys the code puts together: prefix and every value the schema allows."""
 

@@ -14,7 +14,7 @@ LINEAR = Stack("linear.char.none.native", 0.85, simplicity=2)
 LINEAR_ONNX = Stack("linear.char.none.onnxruntime", 0.85, simplicity=2)
 ENCODER = Stack("encoder.e5.none.pytorch", 0.87, hunger=0.03, latency=0.03, per_1000=40.0)
 ENCODER_INT8 = Stack("encoder.e5.dynamic_int8.onnxruntime", 0.868, hunger=0.03, latency=0.008, per_1000=40.0)
-WEAK = Stack("embedding_head.static.none.native", 0.72)
+WEAK = Stack("embedding_head.static.none.native", 0.72, per_1000=10.0)
 LLM = Stack("llm_prompt.zero.none.llama_cpp", 0.82, hunger=0.0, latency=0.3, per_1000=0.0, trains=False)
 BROKEN = Stack("boosting.bad.none.native", 0.9, fails=True)
 ALL = (LINEAR, LINEAR_ONNX, ENCODER, ENCODER_INT8, WEAK, LLM, BROKEN)
@@ -24,7 +24,8 @@ def spec(**extra: object) -> Spec:
     """A text study with a latency limit of 50 ms."""
     fields = {
         "name": "world", "task": "text-classification", "data": {"file": "x.csv", "target": "y"},
-        "requirements": {"latency": {"p95": "50ms"}, "quality": {"metric": "accuracy"}}, "budget": {"time": "20m"}, **extra,
+        "requirements": {"latency": {"p95": "50ms"}, "quality": {"metric": "accuracy"}}, "budget": {"time": "20m"},
+        "search": {"tuner": "none"}, **extra,
     }  # fmt: skip
     return Spec.model_validate(fields)
 

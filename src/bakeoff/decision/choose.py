@@ -4,15 +4,19 @@
 - P(best): share of the draws with somebody feasible in which it is feasible and nothing of another arm does better; a draw's tie is
   shared. Compressed or exported forms of one training (one arm) are no rivals of each other here: which of them to ship is
   settled by cost and simplicity, unless the difference matters.
-- Expected regret: mean over draws of what the best feasible candidate offers above this one (Chick and Inoue 2001).
+- Expected regret: mean over draws of what the best feasible candidate offers above this one (Chick and Inoue 2001). P(good): share of the
+  draws in which that is no more than the indifference zone; this is the confidence a choice is stated with, whatever the outcome.
+- P(best), P(good) and regret are read off draws in which the lead that is luck was shrunk away (``shrink``); the comparison of two
+  candidates is not, for it needs no prior.
 - The practical ties of the leader are those whose expected loss against it is within the indifference zone. The cheapest of them is
   recommended, then the surest, then the simplest, then the first by name. A cost counts as lower only when the difference
   exceeds the indifference share and holds with the stated confidence.
 - The recommended is the winner when it is the leader's training, when P(best) ≥ confidence or the expected regret is within the zone,
   and when the leader's difference to every rival exceeds its interval. The last keeps two equal candidates from being told
   apart by luck more often than 1 - confidence; small regret alone would not. Otherwise there is no clear winner.
-- Whoever the search stopped early might have been best all the same: the chances it noted when it stopped them are added up
-  (Bonferroni) and taken off every P(best). A winner must have met the confirm rows and its limits with the stated confidence.
+- Whoever the search stopped early might have been best all the same. Where the joint posterior has it on the finalists' scale it is a rival
+  in every draw; of others the chances noted when they were stopped are added up (Bonferroni) and taken off every P(best) and P(good).
+  A winner must have met the confirm rows and its limits with the stated confidence.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.decision.premises import Premises
+from bakeoff.decision.shrink import shrunk
 from bakeoff.decision.world import World
 from bakeoff.schema.decision import Outcome
 
@@ -45,6 +50,7 @@ class Choice:
     pool: NDArray[np.int64]
     ties: NDArray[np.int64]
     p_best: NDArray[np.float64]
+    p_good: NDArray[np.float64]
     p_feasible: NDArray[np.float64]
     regret: NDArray[np.float64]
     mean: NDArray[np.float64]
@@ -79,12 +85,7 @@ def compare(world: World, premises: Premises) -> Comparison:
     pool = _pool(world, admissible, mean, zone)
     if pool.size == 0:
         return Comparison(p_feasible, mean, zone, pool, None, pool, None)
-    lead = int(
-        max(
-            pool,
-            key=lambda index: (_rounded(float(mean[index]), zone), p_feasible[index] >= premises.confidence, -index),
-        )
-    )
+    lead = _leader(pool, mean, p_feasible >= premises.confidence, zone)
     ties = pool[mean[lead] - mean[pool] <= zone * (1.0 + 1e-9) + _EQUAL * abs(mean[lead])]
     return Comparison(p_feasible, mean, zone, pool, lead, ties, _cheapest(world, premises, ties, p_feasible))
 
@@ -92,49 +93,77 @@ def compare(world: World, premises: Premises) -> Comparison:
 def choose(world: World, premises: Premises) -> Choice:
     """Return the choice that follows from the evidence under ``premises``, with how sure it is."""
     found = compare(world, premises)
-    costs = world.costs(premises)
     objective = world.objective(premises)
-    p_best, regret = np.zeros(len(world.views)), np.zeros(len(world.views))
+    odds = Odds(*np.zeros((3, len(world.views))))
     outcome: Outcome = "infeasible"
     runner = None
     pool, lead, recommended = found.pool, found.lead, found.recommended
     if lead is not None and recommended is not None:
-        feasible = world.feasible(premises)
-        p_best[pool], regret[pool] = _best(objective[pool], feasible[pool], world.arms[pool], found.zone)
-        p_best *= 1.0 - stopped_early(world)
-        surely = stopped_early(world) <= 1.0 - premises.confidence
-        clear = p_best[lead] >= premises.confidence or (surely and regret[lead] <= found.zone)
-        same = world.arms[recommended] == world.arms[lead]
-        proven = bool(world.final[recommended]) and found.p_feasible[recommended] >= premises.confidence
-        won = same and clear and proven and _apart(objective, pool, world.arms, lead, premises.confidence)
-        outcome = "winner" if won else "no_clear_winner"
+        odds = _odds(world, premises, found, objective)
+        outcome = "winner" if _won(world, premises, found, objective, odds) else "no_clear_winner"
         others = pool[world.arms[pool] != world.arms[recommended]]
         runner = int(max(others, key=lambda index: (found.mean[index], -index))) if others.size else None
     return Choice(
-        outcome,
-        recommended,
-        lead,
-        runner,
-        pool,
-        found.ties,
-        p_best,
-        found.p_feasible,
-        regret,
-        found.mean,
-        found.zone,
-        objective,
-        costs,
-    )
+        outcome=outcome, recommended=recommended, lead=lead, runner_up=runner, pool=pool, ties=found.ties, p_best=odds.p_best,
+        p_good=odds.p_good, p_feasible=found.p_feasible, regret=odds.regret, mean=found.mean, zone=found.zone, objective=objective,
+        costs=world.costs(premises),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Odds:
+    """P(best), P(good) and expected regret (v,) of those in the pool; ``missed``: chance that somebody stopped early is the best."""
+
+    p_best: NDArray[np.float64]
+    p_good: NDArray[np.float64]
+    regret: NDArray[np.float64]
+    missed: float = 0.0
+
+
+def _odds(world: World, premises: Premises, found: Comparison, objective: NDArray[np.float64]) -> Odds:
+    """Return the odds of the pool against each other and against those stopped early."""
+    feasible = world.feasible(premises)
+    rivals = _stopped(world, premises, found)
+    field = np.concatenate([found.pool, rivals])
+    count = found.pool.size
+    drawn = shrunk(objective[field], world.arms[field])
+    odds = _best(drawn, feasible[field], world.arms[field], found.zone)
+    noted = stopped_early(world)
+    p_best, p_good, regret = np.zeros((3, len(world.views)))
+    p_best[found.pool] = odds.p_best[:count] * (1.0 - noted)
+    p_good[found.pool] = odds.p_good[:count] * (1.0 - noted)
+    regret[found.pool] = odds.regret[:count]
+    outside = ~np.isin(world.arms[field], world.arms[found.pool])
+    firsts = np.unique(world.arms[field][outside], return_index=True)[1]
+    return Odds(p_best, p_good, regret, min(1.0, noted + float(odds.p_best[outside][firsts].sum())))
+
+
+def _won(world: World, premises: Premises, found: Comparison, objective: NDArray[np.float64], odds: Odds) -> bool:
+    """Whether the recommended is the winner: the leader's training, good enough surely, proven, and apart from every rival."""
+    lead, recommended = found.lead, found.recommended
+    assert lead is not None and recommended is not None  # noqa: S101, PT018 - the caller checked
+    surely = odds.missed <= 1.0 - premises.confidence
+    clear = odds.p_best[lead] >= premises.confidence or (surely and odds.regret[lead] <= found.zone)
+    same = world.arms[recommended] == world.arms[lead]
+    proven = bool(world.final[recommended]) and found.p_feasible[recommended] >= premises.confidence
+    return bool(same and clear and proven) and _apart(objective, found.pool, world.arms, lead, premises.confidence)
 
 
 def stopped_early(world: World) -> float:
-    """Return at most how likely it is that an arm the search stopped early would have been the best one."""
+    """Return at most how likely it is that an arm the search stopped early, and that nothing compares with the finalists, is the best."""
     chances: dict[str, float] = {}
-    for view in world.views:
+    for view, carried in zip(world.views, world.carried, strict=True):
         found = view.elimination
-        if found is not None and found.kind == "eliminated" and found.p_best is not None:
+        if found is not None and found.kind == "eliminated" and found.p_best is not None and not carried:
             chances[view.candidate.arm] = max(chances.get(view.candidate.arm, 0.0), found.p_best)
     return min(1.0, sum(chances.values()))
+
+
+def _stopped(world: World, premises: Premises, found: Comparison) -> NDArray[np.int64]:
+    """Return those stopped early that the posterior has on the finalists' scale and that may be chosen."""
+    early = world.carried & ~world.barred & (world.p_feasible(premises) >= LIKELY)
+    early[found.pool] = False
+    return np.flatnonzero(early)
 
 
 def _zone(world: World, premises: Premises, admissible: NDArray[np.int64]) -> float:
@@ -162,23 +191,24 @@ def _pool(world: World, admissible: NDArray[np.int64], mean: NDArray[np.float64]
     return np.sort(np.concatenate([finals, joining]))
 
 
-def _best(
-    objective: NDArray[np.float64], feasible: NDArray[np.bool_], arms: NDArray[np.int64], zone: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return P(best) and expected regret (p,) of the pool's candidates."""
+def _best(objective: NDArray[np.float64], feasible: NDArray[np.bool_], arms: NDArray[np.int64], zone: float) -> Odds:
+    """Return P(best), P(good) and expected regret (p,) of candidates against each other."""
     reached = np.where(feasible, objective, -np.inf)
     names, place = np.unique(arms, return_inverse=True)
-    tops = np.stack([reached[place == index].max(axis=0) for index in range(names.size)])
+    tops = np.full((names.size, reached.shape[1]), -np.inf)
+    np.maximum.at(tops, place, reached)
     top = tops.max(axis=0)
     counted = np.isfinite(top)
     if not counted.any():
-        return np.zeros(len(arms)), np.zeros(len(arms))
-    close = tops >= top - _EQUAL * np.maximum(np.abs(top), 1e-12)
+        return Odds(*np.zeros((3, len(arms))))
+    grain = _EQUAL * np.maximum(np.abs(top), 1e-12)
+    close = tops >= top - grain
     share = np.where(close, 1.0 / close.sum(axis=0), 0.0)[place]
-    near = reached >= tops[place] - zone
-    p_best = np.where(near & feasible, share, 0.0)[:, counted].mean(axis=1)
+    near = (reached >= tops[place] - zone) & feasible
+    good = (reached >= top - zone - grain) & feasible
+    p_best = np.where(near, share, 0.0)[:, counted].mean(axis=1)
     regret = np.maximum(0.0, top - objective)[:, counted].mean(axis=1)
-    return p_best, regret
+    return Odds(p_best, good[:, counted].mean(axis=1), regret)
 
 
 def _apart(
@@ -195,11 +225,11 @@ def _cheapest(world: World, premises: Premises, ties: NDArray[np.int64], p_feasi
     if ties.size == 1:
         return int(ties[0])
     average = world.means(premises)[ties]
-    costs = world.costs(premises)
-    least = int(ties[int(np.argmin(average))])
-    materially = average - average.min() > premises.cost_zone * np.maximum(average, 1e-12)
-    clearly = (costs[ties] > costs[least]).mean(axis=1) >= premises.confidence
-    left = ties[~(materially & clearly)]
+    least = int(np.argmin(average))
+    dearer = np.flatnonzero(average - average.min() > premises.cost_zone * np.maximum(average, 1e-12))
+    costs = world.costs(premises, ties[[*dearer, least]])
+    clearly = (costs[:-1] > costs[-1]).mean(axis=1) >= premises.confidence
+    left = np.delete(ties, dearer[clearly])
 
     def order(index: int) -> tuple[bool, int, bool, str]:
         candidate = world.views[index].candidate
@@ -213,7 +243,8 @@ def _cheapest(world: World, premises: Premises, ties: NDArray[np.int64], p_feasi
     return int(min((int(index) for index in left), key=order))
 
 
-def _rounded(value: float, zone: float) -> float:
-    """Round a mean to a hundredth of the zone, so that the leader does not hang on what no one could measure."""
+def _leader(pool: NDArray[np.int64], mean: NDArray[np.float64], sure: NDArray[np.bool_], zone: float) -> int:
+    """Return the best on average, to a hundredth of the zone, so that it does not hang on what no one could measure; then the surest, the first."""
     grain = zone / 100.0
-    return round(value / grain) * grain if grain > 0 else value
+    rounded = np.round(mean[pool] / grain) * grain if grain > 0 else mean[pool]
+    return int(pool[np.lexsort((pool, ~sure[pool], -rounded))[0]])

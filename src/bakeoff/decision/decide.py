@@ -11,8 +11,12 @@ from bakeoff.decision.constraints import nearest_miss, relaxations, verdicts
 from bakeoff.decision.curves import learning_curves
 from bakeoff.decision.figures import figures, pareto
 from bakeoff.decision.flips import flips
+from bakeoff.decision.labels import labels_value
+from bakeoff.decision.probed import probe_errors
+from bakeoff.decision.race import race
 from bakeoff.decision.reasons import Reasons
 from bakeoff.decision.separate import corrected_score, rows_to_separate
+from bakeoff.decision.smaa import acceptability
 from bakeoff.decision.summary import headline, summary
 from bakeoff.decision.view import View, risk_findings, views
 from bakeoff.decision.whatif import overridden
@@ -29,6 +33,7 @@ from bakeoff.schema.decision import (
     RunSummary,
 )
 from bakeoff.schema.economics import CostEstimate
+from bakeoff.schema.measurement import Measurement
 from bakeoff.schema.spec import Spec
 from bakeoff.store.evidence import StudyEvidence
 from bakeoff.tasks.scoring import mistakes
@@ -117,6 +122,7 @@ class _Writer:
             study=self.evidence.spec.name, task=spec.task, outcome=choice.outcome,
             recommended=None if chosen is None else Recommended(id=chosen.id, label=chosen.label),
             p_best=None if choice.recommended is None else float(choice.p_best[choice.recommended]),
+            p_good=None if choice.recommended is None else float(choice.p_good[choice.recommended]),
             headline=headline(world, choice, cost, limits, nearest),
             summary=summary(world, choice, spec, score, limits, found, relaxed, rows),
             confidence=spec.decision.confidence, metric=known.judging.metric, score=score,
@@ -125,9 +131,15 @@ class _Writer:
             runner_up=None if choice.runner_up is None else world.views[choice.runner_up].id,
             candidates=self._candidates(front), unavailable=self.evidence.unavailable, constraints=limits, relaxations=relaxed,
             cost=cost, risks=risk_findings(self.evidence, None if view is None else view.id), flips=found, pareto=front,
-            curves=self.curves, rows_to_separate=rows, profile=self.evidence.profile, run=self._run(),
+            curves=self.curves, labels_value=self._labels(),
+            acceptability=acceptability(world, choice, spec), rows_to_separate=rows, profile=self.evidence.profile, run=self._run(),
             provenance=self._provenance(),
         )  # fmt: skip
+
+    def _labels(self) -> Measurement | None:
+        chosen = self.choice.recommended
+        curve = None if chosen is None else self.world.curves[chosen]
+        return labels_value(self.world, self.spec, curve, self.spec.decision.confidence)
 
     def _cost(self, view: View) -> CostEstimate:
         seen, confusion, prices = view.judged, None, None
@@ -177,6 +189,7 @@ class _Writer:
             id=view.id, label=view.candidate.label, family=view.candidate.family, status=status, reason=reason,
             fraction=None if view.judged is None else view.judged.fidelity.fraction, stage=view.stage,
             p_best=float(self.choice.p_best[index]) if compared and index is not None else _eliminated_p(view),
+            p_good=float(self.choice.p_good[index]) if compared and index is not None else None,
             p_feasible=None if index is None else float(self.choice.p_feasible[index]),
             regret=float(self.choice.regret[index]) if compared and index is not None else None,
             metrics=self.shown[view.id], cost=self.costs.get(view.id), pareto=view.id in front,
@@ -193,11 +206,12 @@ class _Writer:
             r.candidate for r in results if r.kind == "predict" and r.fidelity.split == "confirm" and r.status == "ok"
         }
         zh, en = self.evidence.stop_rule
+        looks, exits = race(self.evidence, self.known.judging, self.spec.decision.confidence)
         return RunSummary(
             trials=len(trials), steps=len(results), steps_failed=sum(found.status == "failed" for found in results),
             wall_seconds=sum(found.wall_seconds for found in results), cpu_seconds=sum(found.cpu_seconds for found in results),
             looks_at_confirm=len(confirmed), candidates_considered=len(self.evidence.candidates), stop_rule=Words(zh=zh, en=en),
-            harness_seconds=_harness(self.seen),
+            harness_seconds=_harness(self.seen), probe_error=probe_errors(self.evidence), race=looks, exits=exits,
         )  # fmt: skip
 
     def _provenance(self) -> DecisionProvenance:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bakeoff.decision.bootstrap import Draws
+from bakeoff.decision.bootstrap import Draws, central
 from bakeoff.decision.constraints import judge, missing_remark
 from bakeoff.decision.latency import Percentile
 from bakeoff.decision.premises import LIMITS, Premises
@@ -20,7 +21,6 @@ _SHOWN = (
     "memory", "size", "load_seconds", "predict_seconds_per_row", "cpu_seconds_per_row", "tokens_in", "tokens_out",
     "parity_agreement", "parity_drift",
 )  # fmt: skip
-_SLACK = {"latency_p95": 0.05, "cost": 0.02, "memory": 0.02}
 """Differences that do not count on the Pareto front, as a share: below them it is noise."""
 _NOTHING = Words(zh="", en="")
 _BUSY = Words(zh="测量时机器正忙于别的任务", en="taken while the machine was busy with other work")
@@ -28,8 +28,7 @@ _BUSY = Words(zh="测量时机器正忙于别的任务", en="taken while the mac
 
 def interval(draws: Draws, confidence: float, value: float) -> tuple[float, float]:
     """Return the central interval of the draws, widened to hold the point value."""
-    tail = (1.0 - confidence) / 2.0
-    low, high = (float(found) for found in np.quantile(draws, (tail, 1.0 - tail)))
+    low, high = central(draws, confidence)
     return min(low, value), max(high, value)
 
 
@@ -114,27 +113,27 @@ def pareto(shown: dict[str, dict[str, Metric]], costs: dict[str, CostEstimate], 
 
     A candidate beats another when it is no worse in all four and better in one by more than noise.
     """
-    axes = {name: _axes(shown[name], costs.get(name), metric) for name in sorted(shown) if metric in shown[name]}
-    return tuple(
-        name for name, ours in axes.items()
-        if not any(_beats(theirs, ours) for other, theirs in axes.items() if other != name)
-    )  # fmt: skip
+    names = [name for name in sorted(shown) if metric in shown[name]]
+    if not names:
+        return ()
+    axes = np.array([_axes(shown[name], costs.get(name), metric) for name in names], dtype=np.float64)
+    beaten = [bool(_beats(axes, ours).any()) for ours in axes]
+    return tuple(name for name, lost in zip(names, beaten, strict=True) if not lost)
 
 
-def _axes(shown: dict[str, Metric], cost: CostEstimate | None, metric: str) -> dict[str, float]:
-    found = {"quality": shown[metric].value}
-    for name in ("latency_p95", "memory"):
-        found[name] = shown[name].value if name in shown else None
-    found["cost"] = None if cost is None else cost.total
-    return {name: value for name, value in found.items() if value is not None}
+def _axes(shown: dict[str, Metric], cost: CostEstimate | None, metric: str) -> list[float | None]:
+    """Return quality, p95 latency, memory and cost; None where there is none."""
+    found = [shown[metric].value]
+    found += [shown[name].value if name in shown else None for name in ("latency_p95", "memory")]
+    return [*found, None if cost is None else cost.total]
 
 
-def _beats(ours: dict[str, float], theirs: dict[str, float]) -> bool:
-    better = False
-    for name in ours.keys() & theirs.keys():
-        slack = _SLACK.get(name, 0.0) * max(abs(ours[name]), abs(theirs[name])) + 1e-9
-        gap = ours[name] - theirs[name] if name == "quality" else theirs[name] - ours[name]
-        if gap < -slack:
-            return False
-        better = better or gap > slack
-    return better
+_SIGNS = np.array([1.0, -1.0, -1.0, -1.0])
+_SLACKS = np.array([0.0, 0.05, 0.02, 0.02])
+
+
+def _beats(axes: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return who (n,) of ``axes`` (n, 4) beats ``theirs`` (4,); an axis one of the two lacks does not count."""
+    slack = _SLACKS * np.maximum(np.abs(axes), np.abs(theirs)) + 1e-9
+    gap = _SIGNS * (axes - theirs)
+    return np.asarray((gap > slack).any(axis=1) & ~(gap < -slack).any(axis=1), dtype=np.bool_)

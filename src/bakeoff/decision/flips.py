@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bakeoff.decision.choose import recommend
+from bakeoff.decision.curves import REACH
 from bakeoff.decision.premises import LIMITS, Premises
 from bakeoff.decision.words import LIMIT_PATHS, METRIC_NAMES, UNITS, figure, money, rate, spaced
 from bakeoff.decision.world import METRIC_OF, Known, World
+from bakeoff.economics import retrainings
 from bakeoff.schema.base import Words
 from bakeoff.schema.decision import Flip
 from bakeoff.schema.measurement import Provenance
@@ -20,8 +22,10 @@ _STEPS = (1.02, 1.06, 1.15, 1.35, 1.7, 2.5, 4.0, 8.0, 20.0, 60.0, 200.0, 1000.0)
 _PRECISION = 1.003
 _AROUND = 1.02
 _THIN = 500
-_CURVE_REACH = 30.0
-"""Learning curves are read up to this many times the rows there are; further out they say nothing."""
+_GROWTH = 10.0
+_MONTH = 365.25 * 86400.0 / 12
+_HORIZON = 240 * _MONTH
+"""Twenty years: nobody plans further."""
 _NOTHING = Words(zh="没有方案可用", en="nothing is feasible")
 Change = Callable[[float], Premises]
 
@@ -125,6 +129,10 @@ def dials(world: World, known: Known, spec: Spec) -> Iterator[Dial]:
         "decision.indifference.cost", Words(zh="成本无差异阈值", en="indifference in cost"), today.cost_zone, "share", "assumed",
         lambda value: today.but(cost_zone=value), lambda value: _same(f"{value:.3g}"), highest=1.0,
     )  # fmt: skip
+    yield Dial(
+        "decision.confidence", Words(zh="要求的把握", en="confidence asked for"), today.confidence, "", "assumed",
+        lambda value: today.but(confidence=value), lambda value: _same(f"{100 * value:.3g} %"), highest=0.999, lowest=0.5,
+    )  # fmt: skip
     yield from _rows_dial(world, today)
 
 
@@ -151,6 +159,20 @@ def _traffic_dials(today: Premises) -> Iterator[Dial]:
         "traffic.peak", Words(zh="峰值请求率", en="peak traffic"), today.peak, "1/s", "assumed",
         lambda value: today.but(peak=value), rate, lowest=today.volume,
     )  # fmt: skip
+    yield Dial(
+        "traffic.growth", Words(zh="年增长率", en="growth of traffic"), today.growth, "1/yr", "assumed",
+        lambda value: today.but(growth=value), lambda value: Words(zh=f"每年 {100 * value:.3g}%", en=f"{100 * value:.3g} % a year"),
+        highest=_GROWTH,
+    )  # fmt: skip
+    yield Dial(
+        "traffic.horizon", Words(zh="时间范围", en="horizon"), today.horizon, "s", "assumed",
+        lambda value: today.but(horizon=value), _months, highest=max(_HORIZON, today.horizon),
+    )  # fmt: skip
+
+
+def _months(seconds: float) -> Words:
+    months = seconds / _MONTH
+    return Words(zh=f"{months:.3g} 个月", en=f"{months:.3g} months")
 
 
 def _value_dials(today: Premises, known: Known, spec: Spec) -> Iterator[Dial]:
@@ -177,7 +199,7 @@ def _price_dials(world: World, today: Premises, spec: Spec) -> Iterator[Dial]:
             "costs.people", Words(zh="人力时价", en="price of a working hour"), today.people, f"{currency}/h", "assumed",
             lambda value: today.but(people=value), lambda value: money(value, currency),
         )  # fmt: skip
-    if today.label > 0 and world.labels.any():
+    if today.label > 0 and world.relabel.any() and retrainings(today.retrain, today.horizon):
         yield Dial(
             "costs.label", Words(zh="一条标注的价格", en="price of a label"), today.label, currency, "assumed",
             lambda value: today.but(label=value), lambda value: money(value, currency),
@@ -196,7 +218,7 @@ def _rows_dial(world: World, today: Premises) -> Iterator[Dial]:
         yield Dial(
             "labelled_rows", Words(zh="训练用标注行数", en="labelled training rows"), rows, "rows", "predicted",
             lambda value: today.but(rows=value), lambda value: Words(zh=f"{value:,.0f} 行", en=f"{value:,.0f}"),
-            highest=_CURVE_REACH * rows, lowest=min(rows, 50.0),
+            highest=REACH * rows, lowest=min(rows, 50.0),
         )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,10 @@ QUANTILES = {"latency_p50": 0.50, "latency_p95": 0.95, "latency_p99": 0.99}
 PERCENTILE_CONFIDENCE = 0.99
 NOISE_EXCUSE = 4.0
 """A busy machine excuses a latency up to this many times the limit; beyond it the candidate itself is too slow."""
-_RESAMPLES = 64
+_DRIFT = {0.0: 0.5, 0.2: 0.25, 0.4: 0.25}
+"""Prior of the correlation between neighbouring rounds; simulated coverage: ``make bench-decide``."""
+_FURTHEST = 3.0
+_STILL = 1e-18
 
 
 @dataclass(frozen=True)
@@ -59,32 +63,62 @@ def percentiles(view: View, draws: int, seed: int, threads: int) -> dict[str, Pe
 def quantile_draws(
     rounds: Sequence[NDArray[np.float64]], quantiles: Sequence[float], draws: int, seed: int
 ) -> list[Draws]:
-    """Return draws (D,) of each quantile: rounds resampled as blocks, then the exact Bayesian bootstrap inside.
+    """Return draws (D,) of each quantile: batch means over rounds where there are several, else the exact Bayesian bootstrap.
 
-    Requests of one round share the state of the machine, so whole rounds are resampled (block bootstrap; Künsch 1989), with the
-    same resamples for every candidate because interleaved rounds saw the same drift. Within a resample of n requests the
-    Bayesian bootstrap's quantile is order statistic 1 + Binomial(n-1, q) exactly: the Dirichlet weight of the k smallest is
-    Beta(k, n-k), and P(Beta(k, n-k) ≥ q) = P(Binomial(n-1, q) ≤ k-1).
+    Requests of one round share the state of the machine, so it is rounds that are counted, not requests (method of batch means; Law 2015,
+    ch. 9): the logarithm of the quantile over all requests, plus a t-distributed error from the spread of the rounds' own quantiles.
+    The state may drift: rounds are taken for a first-order autoregressive series whose correlation is not known but has the prior ``_DRIFT``,
+    weighed by its likelihood. The same numbers serve every candidate, because interleaved rounds saw the same drift.
+
+    Within a single round of n requests the Bayesian bootstrap's quantile is order statistic 1 + Binomial(n-1, q) exactly: the Dirichlet
+    weight of the k smallest is Beta(k, n-k), and P(Beta(k, n-k) ≥ q) = P(Binomial(n-1, q) ≤ k-1).
     """
-    random = generator(seed, "rounds", len(rounds))
+    sizes = [len(part) for part in rounds]
+    pooled = np.sort(np.concatenate(rounds))
     if len(rounds) == 1:
-        return [_ordered(np.sort(rounds[0])[None, :], quantile, draws, random) for quantile in quantiles]
-    picks = random.integers(0, len(rounds), size=(_RESAMPLES, len(rounds)))
-    width = min(len(part) for part in rounds)
-    table = np.stack([np.sort(part)[_spread(len(part), width)] for part in rounds])
-    pooled = np.sort(table[picks].reshape(_RESAMPLES, -1), axis=1)
-    return [_ordered(pooled, quantile, draws, random) for quantile in quantiles]
+        random = generator(seed, "rounds", 1)
+        return [pooled[random.binomial(pooled.size - 1, quantile, size=draws)] for quantile in quantiles]
+    ordered = [np.sort(part) for part in rounds]
+    found = []
+    for quantile in quantiles:
+        own = np.log([part[_rank(quantile, size)] for part, size in zip(ordered, sizes, strict=True)])
+        found.append(pooled[_rank(quantile, pooled.size)] * np.exp(_errors(own, draws, seed)))
+    return found
 
 
-def _spread(size: int, width: int) -> NDArray[np.int64]:
-    """Return ``width`` evenly spread ranks of a sorted sample, so that rounds of unequal length count alike."""
-    return ((np.arange(width) + 0.5) / width * size).astype(np.int64)
+def _rank(quantile: float, size: int) -> int:
+    """Return the place of a quantile in a sorted sample."""
+    return max(0, math.ceil(quantile * size - 1e-9) - 1)
 
 
-def _ordered(table: NDArray[np.float64], quantile: float, draws: int, random: np.random.Generator) -> Draws:
-    rows = np.arange(draws) % table.shape[0]
-    drawn: Draws = table[rows, random.binomial(table.shape[1] - 1, quantile, size=draws)]
-    return drawn
+def _errors(own: NDArray[np.float64], draws: int, seed: int) -> Draws:
+    """Return draws (D,) of the error of a mean over the rounds' log quantiles ``own`` (R,)."""
+    likely, scales = [], []
+    for prior, determinant, inverse in _correlations(own.size):
+        total = inverse.sum()
+        around = own - (inverse @ own).sum() / total
+        squares = max(float(around @ inverse @ around), _STILL)
+        likely.append(prior * determinant**-0.5 * total**-0.5 * squares ** (-0.5 * (own.size - 1)))
+        scales.append(math.sqrt(squares / (own.size - 1) / total))
+    picks, student = _numbers(own.size, draws, seed)
+    which = np.searchsorted(np.cumsum(likely) / np.sum(likely), picks).clip(max=len(scales) - 1)
+    errors: Draws = np.clip(np.array(scales)[which] * student, -_FURTHEST, _FURTHEST)
+    return errors
+
+
+@lru_cache(maxsize=32)
+def _correlations(rounds: int) -> list[tuple[float, float, NDArray[np.float64]]]:
+    """Return (prior weight, determinant, inverse) of the correlation matrix of the rounds for every drift thought of."""
+    gaps = np.abs(np.subtract.outer(np.arange(rounds), np.arange(rounds)))
+    matrices = [(prior, np.power(correlation, gaps)) for correlation, prior in _DRIFT.items()]
+    return [(prior, float(np.linalg.det(matrix)), np.linalg.inv(matrix)) for prior, matrix in matrices]
+
+
+@lru_cache(maxsize=8)
+def _numbers(rounds: int, draws: int, seed: int) -> tuple[Draws, Draws]:
+    """Return the numbers (D,), (D,) every candidate with as many rounds shares: evenly spread shares in random order, and Student's t."""
+    random = generator(seed, "rounds", rounds)
+    return random.permutation((np.arange(draws) + 0.5) / draws), random.standard_t(rounds - 1, size=draws)
 
 
 def _floor(drawn: Draws, cpu: list[NDArray[np.float64]], quantile: float, draws: int, seed: int) -> Draws:

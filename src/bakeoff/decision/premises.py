@@ -14,7 +14,8 @@ LIMITS = ("floor", "p50", "p95", "p99", "throughput", "memory", "size")
 class Premises:
     """What the choice rests on besides the evidence. Units as in the specification (s, B, 1/s, its currency, shares).
 
-    ``machine`` multiplies the price of machines; ``rows`` is the number of labelled training rows, None for those there are.
+    ``machine`` multiplies the price of machines; ``retrain`` is the time between trainings, None for never; ``rows`` is the number of
+    labelled training rows, None for those there are.
     """
 
     floor: float | None
@@ -35,6 +36,7 @@ class Premises:
     quality_zone: float
     cost_zone: float
     confidence: float
+    retrain: float | None = None
     machine: float = 1.0
     rows: float | None = None
 
@@ -57,7 +59,7 @@ def premises_of(spec: Spec, mistakes: list[str]) -> Premises:
         volume=traffic.volume, peak=traffic.peak_rate, growth=traffic.growth, horizon=traffic.horizon,
         per_correct=spec.value.per_correct, errors=tuple(float(spec.value.errors[key]) for key in mistakes),
         people=spec.costs.people, label=spec.costs.label, quality_zone=spec.decision.indifference.quality,
-        cost_zone=spec.decision.indifference.cost, confidence=spec.decision.confidence,
+        cost_zone=spec.decision.indifference.cost, confidence=spec.decision.confidence, retrain=spec.costs.retrain,
     )  # fmt: skip
 
 

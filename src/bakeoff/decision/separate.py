@@ -19,14 +19,14 @@ _MOST = 10_000_000
 def optimism(world: World, known: Known, choice: Choice) -> float:
     """Return by how much the best finalist's score flatters it (winner's curse), from the bootstrap.
 
-    In every draw the best of the finalists is picked anew; how much better it looks in that draw than on the real rows is what
+    In every draw the best of the finalists is picked anew; how much better it looks in that draw than on average is what
     selecting adds (Efron and Tibshirani 1993, ch. 17; Tibshirani and Tibshirani 2009).
     """
     ids = [world.views[int(index)].id for index in choice.pool]
     if len(ids) < 2:
         return 0.0
     drawn = np.stack([known.quality[name].sampling for name in ids])
-    point = np.array([known.quality[name].value for name in ids])
+    point = drawn.mean(axis=1)
     best = drawn.argmax(axis=0)
     picked = np.take_along_axis(drawn, best[None, :], axis=0)[0]
     return max(0.0, float((picked - point[best]).mean()))
@@ -64,7 +64,9 @@ def rows_to_separate(world: World, known: Known, choice: Choice, confidence: flo
     rival = int(max(others, key=lambda index: (choice.mean[index], -index)))
     ours, theirs = known.quality[world.views[lead].id], known.quality[world.views[rival].id]
     gap = ours.sampling - theirs.sampling
-    judged = world.views[rival].judged
+    judged, own = world.views[rival].judged, world.views[lead].judged
+    if judged is not None and own is not None and np.array_equal(judged.predicted, own.predicted):
+        return None  # the same answers: no number of rows is known to tell them apart
     effect = max(abs(float(gap.mean())), world.today.quality_zone)
     if judged is None or effect <= 0 or float(gap.std()) == 0:
         return None

@@ -85,6 +85,7 @@ def _confidence(choice: Choice, world: World, spec: Spec) -> Words:
     assert choice.recommended is not None and choice.lead is not None  # noqa: S101, PT018 - the caller checked
     sure = chance(float(choice.p_best[choice.recommended]))
     regret = _worth(float(choice.regret[choice.recommended]), world, spec)
+    good = chance(float(choice.p_good[choice.recommended]))
     if choice.outcome == "winner":
         if np.unique(world.arms[choice.pool]).size == 1:
             return Words(
@@ -92,19 +93,21 @@ def _confidence(choice: Choice, world: World, spec: Spec) -> Words:
                 en="It is the only model among the finalists that meets the requirements.",
             )
         return Words(
-            zh=f"它最优的概率为 {sure}，预期遗憾 {regret.zh}。",
-            en=f"It is the best with probability {sure}; the regret to expect is {regret.en}.",
+            zh=f"它最优的概率为 {sure}，与最优相差不超过无差异阈值的概率为 {good}，预期遗憾 {regret.zh}。",
+            en=f"It is the best with probability {sure} and within indifference of the best with {good}; the regret to expect is {regret.en}.",
         )
     ties = choice.ties.size
     if ties > 1:
         return Words(
-            zh=f"有 {ties} 个方案的差别在无差异范围之内，推荐其中最便宜、最简单的；它最优的概率为 {sure}，预期遗憾 {regret.zh}。",
+            zh=f"有 {ties} 个方案的差别在无差异范围之内，推荐其中最便宜、最简单的；它最优的概率为 {sure}，"
+            f"与最优相差不超过无差异阈值的概率为 {good}，预期遗憾 {regret.zh}。",
             en=f"{ties} candidates lie within indifference; the cheapest and simplest of them is recommended. It is the best with "
-            f"probability {sure}; the regret to expect is {regret.en}.",
+            f"probability {sure} and within indifference of the best with {good}; the regret to expect is {regret.en}.",
         )
     return Words(
-        zh=f"平均来看它最好（最优的概率 {sure}，预期遗憾 {regret.zh}），但与对手的差别还没有超出误差范围。",
-        en=f"It is the best on average (probability {sure}, regret to expect {regret.en}), but not by more than the uncertainty of the data.",
+        zh=f"平均来看它最好（最优的概率 {sure}，相差不超过无差异阈值的概率 {good}，预期遗憾 {regret.zh}），但与对手的差别还没有超出误差范围。",
+        en=f"It is the best on average (probability {sure}, within indifference of the best with {good}, regret to expect {regret.en}), "
+        "but not by more than the uncertainty of the data.",
     )
 
 

@@ -9,8 +9,8 @@ from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Endpoint, Spec
 
 
-def usage_of(view: View, spec: Spec, profile: Profile, run: Spec) -> Usage:
-    """Return a candidate's consumption as far as it was measured; ``run`` is the specification it was measured under."""
+def usage_of(view: View, spec: Spec, profile: Profile, rate: Measurement | None) -> Usage:
+    """Return a candidate's consumption as far as it was measured; ``rate`` is what it sustains (``sustained``)."""
     candidate, found = view.candidate, view.measurements
     fraction = view.judged.fidelity.fraction if view.judged is not None else 1.0
     seconds = view.train_seconds
@@ -23,7 +23,7 @@ def usage_of(view: View, spec: Spec, profile: Profile, run: Spec) -> Usage:
         threads=view.threads or spec.measuring.threads,
         train_rows=round(fraction * profile.split.train) if candidate.variant.trains else 0,
         train_seconds=trained if candidate.variant.trains else None,
-        capacity=capacity_of(view, spec, run),
+        capacity=capacity_of(view, spec, rate),
         memory=found.get("memory"),
         tokens_in=found.get("tokens_in"),
         tokens_out=found.get("tokens_out"),
@@ -41,16 +41,15 @@ def sustained(view: View, spec: Spec, run: Spec) -> Measurement | None:
     return sustained_rate(view.latency, {q: limit for q, limit in _limits(spec) if limit is not None}, spec.seed)
 
 
-def capacity_of(view: View, spec: Spec, run: Spec) -> Measurement | None:
+def capacity_of(view: View, spec: Spec, rate: Measurement | None) -> Measurement | None:
     """Return the requests per second one process is planned to serve.
 
     The sustained rate; without latency limits the share ``BUSY`` of the closed-loop rate; a candidate that breaks the limits
     even without a queue is given its capacity without them, so that its cost can be seen.
     """
     limited = any(limit is not None for _, limit in _limits(spec))
-    found = sustained(view, spec, run) if limited else None
-    if found is not None and found.value:
-        return found
+    if limited and rate is not None and rate.value:
+        return rate
     if not view.rounds:
         return None
     return sustained_rate(view.latency, {}, spec.seed)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.decision.bootstrap import generator
-from bakeoff.decision.curves import Curve
+from bakeoff.decision.curves import Curve, changes
 from bakeoff.decision.latency import Percentile, percentiles
 from bakeoff.decision.posterior import Judging, Quality, QualityPosterior
 from bakeoff.decision.premises import LIMITS, Premises, mistake_keys, premises_of
 from bakeoff.decision.rules import RuleVerdict, rule_verdicts
 from bakeoff.decision.usage import sustained, usage_of
 from bakeoff.decision.view import View
-from bakeoff.economics import FACTORS, PriceBook, Usage, parts
-from bakeoff.economics.capacity import machine_hours, requests
+from bakeoff.economics import FACTORS, PriceBook, Usage, parts, retrainings
+from bakeoff.economics.capacity import YEAR, machine_hours, requests
 from bakeoff.schema.measurement import Measurement
 from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Spec
@@ -29,6 +29,7 @@ METRIC_OF = {
     "floor": "quality", "p50": "latency_p50", "p95": "latency_p95", "p99": "latency_p99",
     "throughput": "throughput", "memory": "memory", "size": "size",
 }  # fmt: skip
+_EVERY = slice(None)
 _BUDGETARY = frozenset({"unaffordable", "not_reached", "failed"})
 
 
@@ -37,7 +38,8 @@ class World:
     """The candidates that have outcomes, as arrays over joint draws (v candidates, D draws).
 
     ``limits[name]`` (v, D) or (v, 1) are the figures held against the limit ``name``; NaN where nothing was measured.
-    ``machine``, ``people`` [h], ``labels`` [rows], ``fixed`` [money], ``per_request`` [money] are what a cost is linear in.
+    ``hourly`` [money/h], ``hours`` of machines under today's load, ``training`` [machine h] once, ``build`` and ``upkeep`` [h of people; upkeep
+    over today's horizon], ``relabel`` [rows] of each re-training (v, 1) and ``per_request`` [money] are what a cost is made of.
     """
 
     views: list[View]
@@ -48,13 +50,15 @@ class World:
     allowed: NDArray[np.bool_]
     final: NDArray[np.bool_]
     barred: NDArray[np.bool_]
+    carried: NDArray[np.bool_]
     arms: NDArray[np.int64]
     capacity: Table
     hourly: Table
     hours: Table
-    people: Table
-    labels: Table
-    compute: Table
+    training: Table
+    build: Table
+    upkeep: Table
+    relabel: Table
     per_request: Table
     today: Premises
     curves: list[Curve | None]
@@ -71,40 +75,89 @@ class World:
         def cut(table: Table) -> Table:
             return table[..., :draws] if table.shape[-1] > 1 else table
 
-        return World(
-            self.views, cut(self.quality), cut(self.accuracy), cut(self.mistakes),
-            {name: cut(table) for name, table in self.limits.items()}, self.allowed, self.final, self.barred, self.arms,
-            cut(self.capacity), cut(self.hourly), cut(self.hours), cut(self.people), cut(self.labels), cut(self.compute),
-            cut(self.per_request), self.today, self.curves,
-        )  # fmt: skip
+        drawn = (
+            "quality",
+            "accuracy",
+            "mistakes",
+            "capacity",
+            "hourly",
+            "hours",
+            "training",
+            "build",
+            "upkeep",
+            "per_request",
+        )
+        cuts: dict[str, Any] = {name: cut(getattr(self, name)) for name in drawn}
+        cuts["limits"] = {name: cut(table) for name, table in self.limits.items()}
+        return replace(self, **cuts, _memo={})
 
-    def costs(self, premises: Premises) -> Table:
-        """Return total costs (v, D) under ``premises``."""
-        return self._once("costs", self._prices(premises), lambda: self._costs(premises))
+    def costs(self, premises: Premises, chosen: NDArray[np.int64] | slice = _EVERY) -> Table:
+        """Return total costs (v, D) under ``premises``, of the ``chosen`` candidates only if given."""
+        machines = self._machines(premises)[chosen] * premises.machine
+        people = self.build[chosen] + self.upkeep[chosen] * (premises.horizon / self.today.horizon)
+        labels = self.relabel[chosen] * (self._again(premises) * premises.label)
+        total: Table = machines + people * premises.people + labels + self.per_request[chosen] * self.asked(premises)
+        return total
 
     def means(self, premises: Premises) -> Table:
         """Return mean total costs (v,) under ``premises``."""
-        return self._once("means", self._prices(premises), lambda: self.costs(premises).mean(axis=1))
+        return self._once("means", self._prices(premises), lambda: self._means(premises))
+
+    def _means(self, premises: Premises) -> Table:
+        load = self._load(premises)
+        machines = self._once("machines-mean", load, lambda: self._machines(premises).mean(axis=1)) * premises.machine
+        people = self._mean("build") + self._mean("upkeep") * (premises.horizon / self.today.horizon)
+        labels = self.relabel[:, 0] * (self._again(premises) * premises.label)
+        total: Table = machines + people * premises.people + labels + self._mean("per_request") * self.asked(premises)
+        return total
+
+    def _machines(self, premises: Premises) -> Table:
+        """Money for machines (v, D) at today's prices of them: serving, training and training again."""
+        return self._once("machines", self._load(premises), lambda: (
+            (self._hours(premises) + self.training * (1.0 + self._again(premises) * self._learns())) * self.hourly
+        ))  # fmt: skip
+
+    def _hours(self, premises: Premises) -> Table:
+        today = self.today
+        if (premises.peak, premises.growth, premises.horizon) == (today.peak, today.growth, today.horizon):
+            return self.hours
+        hours = np.full(self.capacity.shape, premises.horizon / 3600.0)
+        last = premises.peak * max(1.0, (1.0 + premises.growth) ** (premises.horizon / YEAR))
+        busy = (
+            self._once("least", (), lambda: self.capacity.min(axis=1)) < last
+        )  # one machine does for the others, whatever the draw
+        hours[busy] = machine_hours(premises.peak, premises.growth, premises.horizon, self.capacity[busy])
+        return hours
+
+    def _again(self, premises: Premises) -> int:
+        return retrainings(premises.retrain, premises.horizon)
+
+    def _learns(self) -> Table:
+        """1.0 for candidates that train (v, 1)."""
+        return self._once(
+            "learns",
+            (),
+            lambda: np.array([[float(view.candidate.variant.trains)] for view in self.views]).reshape(-1, 1),
+        )
+
+    def _mean(self, name: str) -> Table:
+        """Mean over draws (v,) of one of our own tables."""
+        return self._once(f"mean-{name}", (), lambda: getattr(self, name).mean(axis=-1))
 
     @staticmethod
-    def _prices(premises: Premises) -> Hashable:
+    def _load(premises: Premises) -> Hashable:
+        return premises.peak, premises.growth, premises.horizon, premises.retrain
+
+    @classmethod
+    def _prices(cls, premises: Premises) -> Hashable:
         """Everything a cost depends on."""
-        load = (premises.volume, premises.peak, premises.growth, premises.horizon)
-        return *load, premises.machine, premises.people, premises.label
+        return cls._load(premises), premises.volume, premises.machine, premises.people, premises.label
 
     def _once(self, name: str, key: Hashable, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """Return the table made last time for the same key: turning one premise leaves most tables as they were."""
         if name not in self._memo or self._memo[name][0] != key:
             self._memo[name] = (key, make())
         return self._memo[name][1]
-
-    def _costs(self, premises: Premises) -> Table:
-        today = self.today
-        same = (premises.peak, premises.growth, premises.horizon) == (today.peak, today.growth, today.horizon)
-        hours = self.hours if same else machine_hours(premises.peak, premises.growth, premises.horizon, self.capacity)
-        money = (hours + self.compute) * (self.hourly * premises.machine) + self.people * premises.people
-        total: Table = money + self.labels * premises.label + self.per_request * self.asked(premises)
-        return total
 
     def asked(self, premises: Premises) -> float:
         """Return the number of requests over the horizon."""
@@ -117,15 +170,16 @@ class World:
         """
         if premises.rows is None:
             return None
-        known = [curve.change(premises.rows) for curve in self.curves if curve is not None]
-        pooled = sum(known) / len(known) if known else 0.0
+        return self._once("gain", premises.rows, lambda: self._gain(float(premises.rows or 0.0)))
+
+    def _gain(self, rows: float) -> Table:
+        have = [place for place, curve in enumerate(self.curves) if curve is not None]
+        own = changes([curve for curve in self.curves if curve is not None], rows)
+        pooled = float(own.mean()) if have else 0.0
         learns = [view.candidate.variant.trains and view.candidate.family != "baseline" for view in self.views]
-        return np.array(
-            [
-                [(pooled if learned else 0.0) if curve is None else curve.change(premises.rows)]
-                for curve, learned in zip(self.curves, learns, strict=True)
-            ]
-        )
+        found = np.where(learns, pooled, 0.0)
+        found[have] = own
+        return found[:, None]
 
     def objective(self, premises: Premises) -> Table:
         """Return what is maximised (v, D): net value over the horizon where answers are priced, else quality."""
@@ -133,7 +187,17 @@ class World:
 
     def mean_objective(self, premises: Premises) -> Table:
         """Return the mean of what is maximised (v,)."""
-        return self._once("mean", self._worths(premises), lambda: self.objective(premises).mean(axis=1))
+        return self._once("mean", self._worths(premises), lambda: self._mean_objective(premises))
+
+    def _mean_objective(self, premises: Premises) -> Table:
+        if premises.rows is not None:
+            full: Table = self.objective(premises).mean(axis=1)
+            return full
+        if not premises.priced:
+            return self._mean("quality")
+        worth = premises.per_correct * self._mean("accuracy") - np.array(premises.errors) @ self._mean("mistakes")
+        net: Table = np.asarray(worth * self.asked(premises) - self.means(premises))
+        return net
 
     def _worths(self, premises: Premises) -> Hashable:
         """Everything the objective depends on."""
@@ -171,7 +235,9 @@ class World:
 
     def p_feasible(self, premises: Premises) -> Table:
         """Return the share of draws in which each candidate meets every limit (v,)."""
-        return self._once("p_feasible", self._limits(premises), lambda: self.feasible(premises).mean(axis=1))
+        return self._once("p_feasible", self._limits(premises), lambda: (
+            np.count_nonzero(self.feasible(premises), axis=1) / self.draws
+        ))  # fmt: skip
 
     @staticmethod
     def _limits(premises: Premises) -> Hashable:
@@ -181,11 +247,14 @@ class World:
         meets = np.broadcast_to(self.allowed[:, None], self.quality.shape)
         for name in LIMITS:
             limit = getattr(premises, name)
-            if limit is None:
-                continue
-            figures = self.held(name, premises)
-            meets = meets & (figures >= limit if name in {"floor", "throughput"} else figures <= limit)
+            if limit is not None:
+                meets = meets & self._once(f"meets-{name}", (limit, premises.rows), lambda: self._meets(name, premises))  # noqa: B023 - called at once
         return meets
+
+    def _meets(self, name: str, premises: Premises) -> NDArray[np.bool_]:
+        limit, figures = getattr(premises, name), self.held(name, premises)
+        found: NDArray[np.bool_] = figures >= limit if name in {"floor", "throughput"} else figures <= limit
+        return found
 
 
 @dataclass
@@ -216,8 +285,8 @@ def learn(views: list[View], spec: Spec, profile: Profile, book: PriceBook, run:
     threads = spec.measuring.threads
     quality = QualityPosterior(views, judging, draws, spec.seed, run.seed).quality()
     timed = {view.id: percentiles(view, draws, spec.seed, view.threads or threads) for view in views}
-    usages = {view.id: usage_of(view, spec, profile, run) for view in views}
     rates = {view.id: sustained(view, spec, run) for view in views}
+    usages = {view.id: usage_of(view, spec, profile, rates[view.id]) for view in views}
     rules = {view.id: rule_verdicts(view, spec) for view in views}
     return Known(judging, quality, timed, usages, rates, rules, mistake_keys(spec, profile.classes), book, draws)
 
@@ -241,15 +310,19 @@ def build(views: list[View], known: Known, spec: Spec, curves: dict[str, Curve])
         allowed=np.array([known.rules[view.id].allowed for view in judged], dtype=np.bool_),
         final=np.array([view.final for view in judged], dtype=np.bool_),
         barred=np.array([_barred(view) for view in judged], dtype=np.bool_),
+        carried=np.array([item.carried for item in qualities], dtype=np.bool_),
         arms=np.array([arms[view.candidate.arm] for view in judged], dtype=np.int64),
         today=premises_of(spec, [key for key, _ in known.mistakes]),
         curves=[curves.get(view.candidate.arm) for view in judged],
         capacity=_stack([item.deployment.capacity for item in priced], count),
         hourly=_stack([item.deployment.hourly for item in priced], count),
         hours=_stack([item.machine_hours for item in priced], count),
-        people=_stack([item.build_hours + item.upkeep_hours for item in priced], count),
-        labels=_stack([np.full(count, item.refreshed_labels) for item in priced], count),
-        compute=_stack([item.training_hours + item.retraining_hours for item in priced], count),
+        training=_stack([item.training_hours for item in priced], count),
+        build=_stack([item.build_hours for item in priced], count),
+        upkeep=_stack([item.upkeep_hours for item in priced], count),
+        relabel=np.array([[spec.costs.refresh * known.usages[view.id].train_rows] for view in judged]).reshape(
+            len(judged), 1
+        ),
         per_request=_stack([item.token_price for item in priced], count),
     )
 

@@ -91,7 +91,7 @@ def parts(spec: Spec, usage: Usage, book: PriceBook, drawn: Draws) -> Parts:
     traffic, column = spec.traffic, _columns(drawn)
     effort, months = book.effort_of(usage.family), traffic.horizon / (YEAR / 12)
     chosen = _cheapest(spec, usage, book, drawn)
-    count = _retrainings(spec) if usage.trains else 0
+    count = retrainings(spec.costs.retrain, traffic.horizon) if usage.trains else 0
     once = _measured(usage.train_seconds, column("training"), 0.0) / 3600.0
     return Parts(
         deployment=chosen,
@@ -114,6 +114,8 @@ def _columns(drawn: Draws) -> Callable[[str], Draws]:
 def _cheapest(spec: Spec, usage: Usage, book: PriceBook, drawn: Draws) -> Deployment:
     found = [_deployed(spec, usage, book, name, drawn) for name in spec.costs.hardware]
     fitting = [deployment for deployment in found if deployment.fits] or found
+    if len(fitting) == 1:
+        return fitting[0]
     return min(fitting, key=lambda deployment: (_typical_cost(spec, usage, book, deployment), deployment.name))
 
 
@@ -143,9 +145,9 @@ def _measured(found: Measurement | None, uniform: Draws, missing: float) -> Draw
     return np.interp(uniform, (0.0, 0.5, 1.0), (low, found.value, high))
 
 
-def _retrainings(spec: Spec) -> int:
-    every = spec.costs.retrain
-    return 0 if every is None else max(0, math.ceil(spec.traffic.horizon / every - 1e-9) - 1)
+def retrainings(every: float | None, horizon: float) -> int:
+    """Return how often a model is trained again within ``horizon`` seconds, every ``every`` seconds; never for None."""
+    return 0 if every is None else max(0, math.ceil(horizon / every - 1e-9) - 1)
 
 
 def _token_price(spec: Spec, usage: Usage, book: PriceBook, uniform: Draws) -> Draws:

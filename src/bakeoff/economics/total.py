@@ -43,21 +43,23 @@ def estimate(
         Values with every factor at its typical value; intervals hold 95 % of joint draws.
 
     """
-    middle, spread = parts(spec, usage, book, typical()), parts(spec, usage, book, _drawn())
-    values, ranges = middle.lines(spec), spread.lines(spec)
+    middle = parts(spec, usage, book, _drawn())  # its first draw is the typical one
+    lines = middle.lines(spec)
+    values, ranges = {name: line[0] for name, line in lines.items()}, {name: line[1:] for name, line in lines.items()}
     worth = (
         None
         if confusion is None or not spec.value.priced
         else worth_of(spec, confusion, errors or {}) * middle.requests
     )
-    total, totals = float(middle.money(spec)[0]), spread.money(spec)
+    money = np.sum(list(lines.values()), axis=0)
+    total, totals = float(money[0]), money[1:]
     nets = np.zeros(_DRAWS) if worth is None else np.resize(worth, _DRAWS) - totals
     names = [name for name in LINES if name != "tokens" or usage.endpoint is not None]
     low, high = np.quantile(np.stack([*(ranges[name] for name in names), totals, nets]), (0.025, 0.975), axis=1)
-    lines = tuple(
+    listed = tuple(
         CostLine(
-            name=name, label=label_of(name), value=float(values[name][0]), low=min(float(values[name][0]), float(low[row])),
-            high=max(float(values[name][0]), float(high[row])), provenance=provenance_of(name, usage, middle),
+            name=name, label=label_of(name), value=float(values[name]), low=min(float(values[name]), float(low[row])),
+            high=max(float(values[name]), float(high[row])), provenance=provenance_of(name, usage, middle),
             basis=basis(name, spec, usage, middle),
         )
         for row, name in enumerate(names)
@@ -67,7 +69,7 @@ def estimate(
     held = float(middle.machine_hours[0]) * 3600.0 * capacity
     return CostEstimate(
         candidate=usage.candidate, currency=spec.value.currency, horizon_months=spec.traffic.horizon / SECONDS["month"],
-        lines=lines, total=total, low=min(total, float(low[-2])), high=max(total, float(high[-2])),
+        lines=listed, total=total, low=min(total, float(low[-2])), high=max(total, float(high[-2])),
         per_1000=1000.0 * total / middle.requests, replicas=_replicas(spec, middle),
         capacity=capacity if np.isfinite(capacity) else None,
         utilisation=min(1.0, middle.requests / held) if held > 0 and np.isfinite(held) else None,
@@ -79,7 +81,7 @@ def estimate(
 
 @cache
 def _drawn() -> Draws:
-    return uniforms(_DRAWS, _SEED)
+    return np.concatenate([typical(), uniforms(_DRAWS, _SEED)])
 
 
 def draw_costs(spec: Spec, usage: Usage, book: PriceBook, drawn: Draws) -> Draws:

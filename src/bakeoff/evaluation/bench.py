@@ -41,7 +41,7 @@ from bakeoff.store.artifacts import ArtifactStore
 from bakeoff.store.evidence import Evidence
 
 Tell = Callable[[str, StepResult | None], None]
-ARTIFACTS, WORK = "artifacts", "work"
+ARTIFACTS, FEATURES, WORK = "artifacts", "features", "work"
 _AGAIN = frozenset({"timeout", "interrupted", "disk", "unavailable"})
 """Failures that another run may not meet: such a step is done again, once a run."""
 _LARGE = 32 * 2**20
@@ -250,7 +250,8 @@ class Bench:
         params = trial.candidate.variant.params
         return Job.model_validate({
             "site": site, "spec": self._spec, "trial": trial, "data": self._frozen.fingerprint, "steps": tuple(plans),
-            "store": str(self.artifacts.directory.absolute()), "frozen": str(self._frozen_folder()), "out": str(folder / "out"),
+            "store": str(self.artifacts.directory.absolute()), "features": str(self._archive.directory / FEATURES),
+            "frozen": str(self._frozen_folder()), "out": str(folder / "out"),
             "threads": threads, "environments": environments,
             "network": trial.candidate.variant.remote or any(name in params for name in ("endpoint", "url", "base_url")),
         })  # fmt: skip

@@ -45,6 +45,11 @@ def environment_key(environment: Environment) -> str:
     return content_key("environment", environment)
 
 
+def machine_key(environment: Environment) -> str:
+    """Return what stands for the machine where speed is meant: its processor and what of it may be used."""
+    return content_key("machine", environment.cpu, environment.cores, environment.machine, environment.system, environment.threads)
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -70,6 +70,7 @@ class Job(Record):
         rows: file with the rows that are timed (JSON lines), so that a serving process need not read the data to be measured.
         environments: environment key by step key.
         weights: folder of the pretrained weights.
+        features: folder of the vectors that frozen encoders computed; None does without.
         arrays: npz of earlier findings: ``indices`` and ``calibrate`` of the native build, or ``indices`` and ``probabilities`` on confirm.
 
     """
@@ -86,6 +87,7 @@ class Job(Record):
     environments: dict[str, str] = Field(default_factory=dict)
     rows: str | None = None
     weights: str | None = None
+    features: str | None = None
     arrays: str | None = None
     members: tuple[MemberRef, ...] = ()
     seed_scores: tuple[float, ...] = ()

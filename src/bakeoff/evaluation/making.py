@@ -19,12 +19,14 @@ from bakeoff.evaluation.job import PROBE_ROWS, Job, MemberRef, Outcome, StepPlan
 from bakeoff.evaluation.parity import gate, measure_parity
 from bakeoff.evaluation.quality import check_probabilities
 from bakeoff.evaluation.recorder import Recorder
+from bakeoff.evaluation.reuse import known
 from bakeoff.evaluation.rule import fit_rule
 from bakeoff.models.base import BuildContext, ExportContext, Member
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.errors import StepError
 from bakeoff.schema.measurement import Measurement
 from bakeoff.store.artifacts import ArtifactStore, read_artifact, write_artifact
+from bakeoff.store.features import FeatureStore
 
 _BATCH = 256
 
@@ -80,15 +82,17 @@ def _build(job: Job, plan: StepPlan, store: ArtifactStore, frozen: Frozen) -> Ou
     indices = _calibrate_indices(job, frozen, int(plan.detail["calibrate"]))
     members, indices = _members(job, indices)
     train, calibrate = _rows(job, frozen, members, indices)
+    features = FeatureStore(Path(job.features)) if job.features else None
     directory = store.begin(plan.key)
     try:
         start = time.perf_counter()
-        artifact = family.build(_context(job, frozen, directory, train, calibrate, members))
+        artifact = family.build(_context(job, frozen, directory, train, calibrate, members, features))
         seconds = time.perf_counter() - start
+        reused = features.saved_seconds if features is not None else 0.0
         probabilities = None
         if not job.trial.fidelity.probe:
             probabilities = _probabilities(
-                artifact, directory, plan.detail["loaders"].get(artifact.format), frozen, indices, job.threads
+                artifact, directory, plan.detail["loaders"].get(artifact.format), frozen, indices, job.threads, features
             )
         labels = frozen.labels[indices] if probabilities is not None else None
         artifact = artifact.model_copy(update={"rule": fit_rule(probabilities, labels, job.spec, frozen.classes)})
@@ -96,8 +100,17 @@ def _build(job: Job, plan: StepPlan, store: ArtifactStore, frozen: Frozen) -> Ou
         store.commit(directory, plan.key)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    numbers = Measurement(name="train_seconds", value=seconds, n=len(train), unit="s"), _size(artifact)
+    numbers = _trained(seconds, reused, len(train)), _size(artifact)
     return Outcome(artifact=artifact, measurements=numbers, arrays=_arrays(indices, probabilities))
+
+
+def _trained(seconds: float, reused: float, rows: int) -> Measurement:
+    """Return what training takes by itself: vectors another build had computed are counted as if they were computed again."""
+    took = Measurement(name="train_seconds", value=seconds + reused, n=rows, unit="s")
+    if not reused:
+        return took
+    remark = f"{reused:.3g} s of it is what vectors took that an earlier build had computed"
+    return took.model_copy(update={"remark": remark, "remark_zh": f"其中 {reused:.3g} 秒是此前构建已算好的向量当时所用的时间"})
 
 
 def _convert(job: Job, plan: StepPlan, store: ArtifactStore, frozen: Frozen, made: _Made) -> Outcome:
@@ -140,13 +153,14 @@ def _converted(job: Job, plan: StepPlan, frozen: Frozen, made: _Made, directory:
 
 
 def _context(
-    job: Job, frozen: Frozen, out: Path, train: Examples, calibrate: Examples, members: tuple[Member, ...]
+    job: Job, frozen: Frozen, out: Path, train: Examples, calibrate: Examples, members: tuple[Member, ...],
+    features: FeatureStore | None,
 ) -> BuildContext:
     return BuildContext(
         task=job.spec.task, classes=frozen.classes, inputs=frozen.inputs, language=frozen.language, train=train, calibrate=calibrate,
         variant=job.trial.candidate.variant, seed=job.trial.fidelity.seed, threads=job.threads, out=out, probe=job.trial.fidelity.probe,
         weights=Path(job.weights) if job.weights else None, instruction=job.spec.data.instruction, label_words=job.spec.data.labels,
-        members=members,
+        members=members, features=features,
     )  # fmt: skip
 
 
@@ -188,16 +202,17 @@ def _member(reference: MemberRef, table: dict[str, NDArray[Any]], rows: NDArray[
 
 
 def _probabilities(
-    artifact: Artifact, directory: Path, loader: str | None, frozen: Frozen, indices: NDArray[np.int32], threads: int
+    artifact: Artifact, directory: Path, loader: str | None, frozen: Frozen, indices: NDArray[np.int32], threads: int,
+    features: FeatureStore | None = None,
 ) -> NDArray[np.float64]:
-    """Return raw probabilities on calibrate rows, predicted by the runtime that loads this format."""
+    """Return raw probabilities on calibrate rows, predicted by the runtime that loads this format, with features it may know."""
     if loader is None:
         what = "no runtime loads this format"
         raise StepError("unsupported", what, zh=f"没有运行时能加载 {artifact.format} 格式", got=artifact.format)
     predictor = registry.plugin("runtimes", loader).load(artifact, directory, threads)
     try:
         rows = frozen.take(indices).rows
-        tables = [predictor.predict_proba(rows[at : at + _BATCH]) for at in range(0, len(rows), _BATCH)]
+        tables = [known(predictor, features)(rows[at : at + _BATCH]) for at in range(0, len(rows), _BATCH)]
     finally:
         predictor.close()
     table = np.concatenate(tables) if tables else np.zeros((0, len(frozen.classes)))

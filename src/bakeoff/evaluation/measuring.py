@@ -18,11 +18,13 @@ from bakeoff.evaluation.job import Job, Outcome, StepPlan
 from bakeoff.evaluation.load import cpu_per_row, measure_throughput
 from bakeoff.evaluation.quality import check_probabilities, measure_quality
 from bakeoff.evaluation.recorder import Recorder
+from bakeoff.evaluation.reuse import known
 from bakeoff.evaluation.timing import Protocol, measure_latency, time_requests, warm_up
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Words
 from bakeoff.schema.measurement import Measurement
 from bakeoff.store.artifacts import read_artifact
+from bakeoff.store.features import FeatureStore
 
 _BATCH = 256
 
@@ -123,7 +125,10 @@ def _time(session: _Session, plan: StepPlan) -> Outcome:
 
 
 def _predict(session: _Session, plan: StepPlan) -> Outcome:
-    """Predict the rows of the split in batches; the frozen data are read only now."""
+    """Predict the rows of the split in batches; the frozen data are read only now.
+
+    What a frozen encoder once computed of *select* rows is used again; the confirm rows always go the whole way of what ships.
+    """
     del plan
     from bakeoff.data.frozen import load_frozen
     from bakeoff.tasks.base import positive_class
@@ -132,9 +137,11 @@ def _predict(session: _Session, plan: StepPlan) -> Outcome:
     frozen = load_frozen(job.frozen)
     indices = frozen.indices(fidelity.split, limit=fidelity.limit)
     examples = frozen.take(indices)
+    features = FeatureStore(Path(job.features)) if job.features and fidelity.split == "select" else None
     start = time.perf_counter()
-    probabilities = _raw(session, examples.rows)
-    seconds = (time.perf_counter() - start) / max(1, len(indices))
+    probabilities = _raw(session, examples.rows, features)
+    reused = features.saved_seconds if features is not None else 0.0
+    seconds = (time.perf_counter() - start + reused) / max(1, len(indices))
     rule = session.artifact.rule
     calibrated = scale(probabilities, rule.temperature)
     predicted = choose(calibrated, rule)
@@ -151,10 +158,10 @@ def _predict(session: _Session, plan: StepPlan) -> Outcome:
     return Outcome(measurements=(*scores, pace, *session.usage()), arrays=arrays)
 
 
-def _raw(session: _Session, rows: Sequence[Row]) -> Any:  # noqa: ANN401 - NDArray[np.float64]
-    predictor, classes = session.load().predictor, len(session.artifact.classes)
+def _raw(session: _Session, rows: Sequence[Row], features: FeatureStore | None) -> Any:  # noqa: ANN401 - NDArray[np.float64]
+    predict, classes = known(session.load().predictor, features), len(session.artifact.classes)
     batches = [rows[at : at + _BATCH] for at in range(0, len(rows), _BATCH)]
-    tables = [check_probabilities(predictor.predict_proba(batch), len(batch), classes) for batch in batches]
+    tables = [check_probabilities(predict(batch), len(batch), classes) for batch in batches]
     return np.concatenate(tables) if tables else np.zeros((0, classes))
 
 

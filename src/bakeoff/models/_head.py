@@ -23,7 +23,7 @@ _CONSTANT = 1e-9
 
 
 def fit_head(context: BuildContext, prepared: Prepared, vectors: NDArray[np.float64]) -> float:
-    """Fit on standardised vectors (n, hidden), fold the standardising into the weights, and return the strength chosen.
+    """Fit on standardised vectors (n, hidden), fold the standardising into the weights, and return the strength chosen, or given as ``C``.
 
     Raises:
         StepError: the rows carry one class only.
@@ -36,7 +36,8 @@ def fit_head(context: BuildContext, prepared: Prepared, vectors: NDArray[np.floa
     scaled = (vectors - mean) / spread
     labels, balanced = context.train.labels, context.strategy.class_weights
     with threadpool_limits(context.threads):  # the linear algebra library would take every core, and wait for busy ones
-        strength = choose_strength(scaled, labels, context.seed)
+        given = context.params.get("C")
+        strength = choose_strength(scaled, labels, context.seed) if given is None else float(given)
         head = fit_logistic(scaled, labels, len(context.classes), strength=strength, balanced=balanced)
     fill(prepared.network.head, unscaled(head, mean, spread))
     return strength

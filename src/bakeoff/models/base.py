@@ -15,9 +15,11 @@ from bakeoff.schema.artifact import Artifact, InputColumn
 from bakeoff.schema.candidate import Strategy, Variant
 from bakeoff.schema.plugin import FamilyTraits
 from bakeoff.schema.profile import Profile
+from bakeoff.schema.space import Space
 from bakeoff.schema.spec import Spec
+from bakeoff.store.features import FeatureStore
 
-__all__ = ["BuildContext", "Examples", "ExportContext", "Member", "ModelFamily", "Row"]
+__all__ = ["BuildContext", "Examples", "ExportContext", "Member", "ModelFamily", "Row", "TunableFamily"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class BuildContext:
 
     ``probe``: build with initial weights (or fit on the few rows given): only latency, memory and size will be looked at.
     ``weights``: the prepared asset directory of ``variant.weights``. ``endpoint`` settings sit in ``variant.params``.
+    ``features``: vectors of frozen encoders that other builds of the study computed; None without.
     """
 
     task: str
@@ -54,6 +57,7 @@ class BuildContext:
     instruction: str | None = None
     label_words: Mapping[str, str] = field(default_factory=dict)
     members: tuple[Member, ...] = ()
+    features: FeatureStore | None = None
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -99,3 +103,13 @@ class ModelFamily(Protocol):
 
     def export(self, context: ExportContext) -> Artifact:
         """Convert a native artefact to ``context.target``, one of ``traits.exports``."""
+
+
+class TunableFamily(ModelFamily, Protocol):
+    """A model family whose settings may be tuned; one without ``space`` says why in ``traits.excuses['space']``."""
+
+    def space(self, variant: Variant, profile: Profile) -> Space | None:
+        """Return the settings worth tuning around one of ``variants``, itself the default point; None: nothing of this one.
+
+        ``Space.around(variant, parameters)`` makes it; imports nothing heavy.
+        """

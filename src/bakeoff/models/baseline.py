@@ -23,7 +23,11 @@ class Baseline:
         label=Words(zh="基线（多数类）", en="baseline (majority class)"),
         tasks=("text-classification", "tabular-classification"),
         formats=("constant",),
-        excuses={"export": "a constant needs no other runtime", "dynamic_int8": "there are no weights to compress"},
+        excuses={
+            "export": "a constant needs no other runtime",
+            "dynamic_int8": "there are no weights to compress",
+            "space": "a constant has no settings",
+        },
     )
 
     def variants(self, spec: Spec, profile: Profile) -> Sequence[Variant]:

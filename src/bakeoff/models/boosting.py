@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from bakeoff.data.transforms import tabular
 from bakeoff.models.base import BuildContext, Examples, ExportContext
-from bakeoff.models.linear import imbalanced
+from bakeoff.models.linear import BALANCED, imbalanced
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Words
 from bakeoff.schema.candidate import CostPrior, Variant
 from bakeoff.schema.errors import StepError
 from bakeoff.schema.plugin import FamilyTraits, Needs
 from bakeoff.schema.profile import Profile
+from bakeoff.schema.space import Parameter, Space
 from bakeoff.schema.spec import Spec
 
 _LIGHTGBM, _XGBOOST = "model.txt", "model.ubj"
@@ -28,6 +29,38 @@ _PROBE_ROUNDS = 150
 _LEAST_ROWS = 20
 """Calibrate rows below which early stopping is left to chance; a fixed number of rounds is used instead."""
 _FIXED_ROUNDS = 200
+_RATE = Words(zh="学习率", en="learning rate")
+_ROWS, _COLUMNS = Words(zh="每轮行采样", en="rows a round"), Words(zh="每树列采样", en="columns a tree")
+_RIDGE = Words(zh="L2 正则", en="L2")
+_LIMIT = Parameter(
+    name="rounds", label=Words(zh="最多轮数", en="rounds at most"), kind="int", low=200, high=4000, log=True, absent=_ROUNDS,
+    slows=("build_per_1000",), slack=float(_ROUNDS),
+)  # fmt: skip
+"""Early stopping usually ends before the limit: only half of a longer limit is counted as time."""
+_SETTINGS = {
+    "lightgbm": (
+        Parameter(name="library.learning_rate", label=_RATE, low=0.01, high=0.3, log=True, absent=0.05, marks=(0.02, 0.05, 0.1)),
+        Parameter(name="library.num_leaves", label=Words(zh="叶子数", en="leaves"), kind="int", low=4, high=255, log=True,
+                  absent=31, marks=(7, 31, 127), slows=("build_per_1000", "predict_per_1000"), slack=31.0),
+        Parameter(name="library.min_data_in_leaf", label=Words(zh="叶子最少行数", en="rows a leaf"), kind="int", low=2, high=200,
+                  log=True, absent=20),
+        Parameter(name="library.lambda_l2", label=_RIDGE, low=0.001, high=100.0, log=True, absent=1.0),
+        Parameter(name="library.bagging_fraction", label=_ROWS, low=0.4, high=1.0, absent=0.8),
+        Parameter(name="library.feature_fraction", label=_COLUMNS, low=0.3, high=1.0, absent=0.8),
+        _LIMIT,
+    ),
+    "xgboost": (
+        Parameter(name="library.learning_rate", label=_RATE, low=0.01, high=0.3, log=True, absent=0.05, marks=(0.02, 0.05, 0.1)),
+        Parameter(name="library.max_depth", label=Words(zh="树深", en="depth"), kind="int", low=2, high=12, absent=6,
+                  marks=(3, 6, 9), slows=("build_per_1000", "predict_per_1000"), slack=6.0),
+        Parameter(name="library.min_child_weight", label=Words(zh="叶子最小权重", en="weight of a leaf"), low=0.5, high=50.0, log=True,
+                  absent=5.0),
+        Parameter(name="library.reg_lambda", label=_RIDGE, low=0.001, high=100.0, log=True, absent=1.0),
+        Parameter(name="library.subsample", label=_ROWS, low=0.4, high=1.0, absent=0.8),
+        Parameter(name="library.colsample_bytree", label=_COLUMNS, low=0.3, high=1.0, absent=0.8),
+        _LIMIT,
+    ),
+}  # fmt: skip
 
 
 class Boosting:
@@ -48,6 +81,11 @@ class Boosting:
         del spec
         plain = (_lightgbm(), _xgboost())
         return (*plain, *map(_balanced, plain)) if imbalanced(profile) else plain
+
+    def space(self, variant: Variant, profile: Profile) -> Space:
+        """Return the size of a tree, the learning rate, the rounds and what keeps trees from learning by heart."""
+        parameters = _SETTINGS[variant.params["format"]]
+        return Space.around(variant, (*parameters, BALANCED) if imbalanced(profile) else parameters)
 
     def build(self, context: BuildContext) -> Artifact:
         """Train with early stopping on *calibrate*; see ``models.base.ModelFamily``."""

@@ -7,16 +7,30 @@ from typing import Any
 
 from bakeoff.models import _transformer as transformer
 from bakeoff.models.base import BuildContext, ExportContext
+from bakeoff.models.linear import BALANCED, imbalanced
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Words
 from bakeoff.schema.candidate import CostPrior, Strategy, Variant
 from bakeoff.schema.errors import StepError
 from bakeoff.schema.plugin import FamilyTraits
 from bakeoff.schema.profile import Profile
+from bakeoff.schema.space import Parameter, Space
 from bakeoff.schema.spec import Spec
 
 _SMALL = CostPrior(build_fixed=8.0, build_per_1000=14.0, predict_fixed=4.0, predict_per_1000=18.0)
 _LARGE = CostPrior(build_fixed=20.0, build_per_1000=400.0, predict_fixed=15.0, predict_per_1000=450.0)
+_STRENGTH = Words(zh="正则强度倒数 C", en="C")
+_FROZEN = (
+    Parameter(
+        name="C", label=_STRENGTH, kind="categorical", choices=(None, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0), absent=None,
+        marks=(None, 0.01, 0.1),
+    ),
+    transformer.length_parameter((32, 64, 128)),
+)  # fmt: skip
+_WEIGHED = Parameter(
+    name="strategy.class_weights", label=BALANCED.label, kind="categorical", choices=(False, True), absent=False
+)
+_STATIC = (Parameter(name="C", label=_STRENGTH, low=0.3, high=1000.0, log=True, absent=30.0, marks=(3.0, 30.0, 300.0)),)
 
 
 def _frozen(
@@ -75,6 +89,12 @@ class EmbeddingHead:
         del spec
         return [found for found in _VARIANTS if profile.language in found.languages]
 
+    def space(self, variant: Variant, profile: Profile) -> Space:
+        """Return the strength of the head (None: cross-validated) and the length of the texts; the embeddings are what they are."""
+        frozen = variant.params["format"] == "transformer"
+        parameters, weighed = (_FROZEN, _WEIGHED) if frozen else (_STATIC, BALANCED)
+        return Space.around(variant, (*parameters, weighed) if imbalanced(profile) else parameters)
+
     def build(self, context: BuildContext) -> Artifact:
         """Embed the training rows once and fit the head.
 
@@ -89,9 +109,9 @@ class EmbeddingHead:
         from bakeoff.models._head import fit_head
 
         prepared = transformer.prepare(context, prefix=True)
-        vectors, dtype = transformer.embed(prepared, context.train.rows)
+        vectors, dtype = transformer.embed(prepared, context.train.rows, context.features)
         strength = fit_head(context, prepared, vectors)
-        return transformer.write(context, prepared, strength=strength, embedded_in=dtype)
+        return transformer.write(context, prepared, strength=strength, embedded_in=dtype, frozen=True)
 
     def export(self, context: ExportContext) -> Artifact:
         """Convert to one ONNX graph: encoder, pooling, normalisation, head and softmax."""

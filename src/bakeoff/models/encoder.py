@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from bakeoff.models import _transformer as transformer
 from bakeoff.models.base import BuildContext, ExportContext
+from bakeoff.models.linear import BALANCED, imbalanced
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Words
 from bakeoff.schema.candidate import CostPrior, Strategy, Variant
 from bakeoff.schema.errors import StepError
 from bakeoff.schema.plugin import FamilyTraits
 from bakeoff.schema.profile import Profile
+from bakeoff.schema.space import Condition, Parameter, Space
 from bakeoff.schema.spec import Spec
 
 _SIMPLICITY = 6
@@ -23,6 +25,38 @@ _SMALL = Strategy(
     precision="bf16", max_length=64,
 )  # fmt: skip
 _BASE = _SMALL.model_copy(update={"learning_rate": 3e-5, "max_length": 128, "freeze": "none"})
+_TUNED = (
+    Parameter(
+        name="strategy.learning_rate", label=Words(zh="学习率", en="learning rate"), low=5e-6, high=3e-4, log=True, absent=5e-5,
+        marks=(2e-5, 5e-5, 1e-4),
+    ),
+    Parameter(
+        name="strategy.epochs", label=Words(zh="训练轮数", en="epochs"), kind="int", low=1, high=5, absent=1, marks=(1, 3),
+        slows=("build_per_1000",),
+    ),
+    Parameter(
+        name="strategy.freeze", label=Words(zh="冻结", en="frozen"), kind="categorical", choices=("none", "embeddings"),
+        absent="none", marks=("none", "embeddings"),
+    ),
+    transformer.length_parameter(),
+    Parameter(
+        name="strategy.schedule", label=Words(zh="学习率曲线", en="schedule"), kind="categorical",
+        choices=("linear", "cosine", "constant", "one_cycle"), absent="linear",
+    ),
+    Parameter(
+        name="strategy.warmup", label=Words(zh="预热比例", en="warm-up"), low=0.0, high=0.3, step=0.05, absent=0.1,
+        when=Condition(parameter="strategy.schedule", values=("linear", "cosine", "constant")),
+    ),
+    Parameter(
+        name="strategy.weight_decay", label=Words(zh="权重衰减", en="weight decay"), low=0.0, high=0.1, step=0.01, absent=0.01,
+    ),
+    Parameter(
+        name="strategy.batch_size", label=Words(zh="批大小", en="batch size"), kind="categorical", choices=(8, 16, 32, 64), absent=32,
+    ),
+)  # fmt: skip
+_WEIGHED = Parameter(
+    name="strategy.class_weights", label=BALANCED.label, kind="categorical", choices=(False, True), absent=False
+)
 _SMALL_COST = CostPrior(build_fixed=10.0, build_per_1000=40.0, predict_fixed=4.0, predict_per_1000=18.0)
 _BASE_COST = CostPrior(build_fixed=15.0, build_per_1000=400.0, predict_fixed=5.0, predict_per_1000=150.0)
 
@@ -85,6 +119,10 @@ class Encoder:
         del spec
         return [found for found in (*_LOCAL, *_ON_HUBS) if profile.language in found.languages]
 
+    def space(self, variant: Variant, profile: Profile) -> Space:
+        """Return how it is trained: rate, epochs, schedule, decay, batches, what is frozen, and the length of the texts."""
+        return Space.around(variant, (*_TUNED, _WEIGHED) if imbalanced(profile) else _TUNED)
+
     def build(self, context: BuildContext) -> Artifact:
         """Fine-tune, or with ``probe`` only set the network up with initial weights.
 
@@ -118,7 +156,7 @@ class Encoder:
         """Fit the head on the frozen encoder first (Kumar et al. 2022): fine-tuning then starts from a sensible place."""
         from bakeoff.models._head import fit_head
 
-        vectors, _ = transformer.embed(prepared, context.train.rows)
+        vectors, _ = transformer.embed(prepared, context.train.rows, context.features)
         fit_head(context, prepared, vectors)
 
     def export(self, context: ExportContext) -> Artifact:

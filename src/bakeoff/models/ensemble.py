@@ -35,6 +35,7 @@ class Ensemble:
         excuses={
             "export": "the members are exported, each for its own runtime; there is no single graph",
             "dynamic_int8": "the members are compressed, not their mean",
+            "space": "weights are chosen on calibrate when it is built; the members are what can be tuned",
         },
     )
 

@@ -12,11 +12,46 @@ from bakeoff.schema.candidate import CostPrior, Variant
 from bakeoff.schema.errors import StepError
 from bakeoff.schema.plugin import FamilyTraits, Needs
 from bakeoff.schema.profile import Profile
+from bakeoff.schema.space import Parameter, Space
 from bakeoff.schema.spec import Spec
 
 IMBALANCED = 3.0
 """From this ratio of the largest to the smallest class on, settings with class weights are tried as well."""
 _NGRAMS = {"zh": {"char": (1, 3), "word": (1, 2)}, "en": {"char": (2, 4), "word": (1, 2)}}
+
+
+BALANCED = Parameter(
+    name="balanced",
+    label=Words(zh="类别加权", en="class weights"),
+    kind="categorical",
+    choices=(False, True),
+    absent=False,
+)
+"""Offered where the classes are uneven, by every family that weighs rows."""
+_STRENGTH = Words(zh="正则强度倒数 C", en="C")
+_TEXT = (
+    Parameter(name="C", label=_STRENGTH, low=0.1, high=100.0, log=True, absent=4.0, marks=(1.0, 4.0, 16.0)),
+    Parameter(
+        name="max_features", label=Words(zh="特征数上限", en="features"), kind="int", low=5_000, high=200_000, log=True,
+        absent=100_000,
+    ),
+    Parameter(name="min_df", label=Words(zh="最少出现文档数", en="rows an n-gram must occur in"), kind="int", low=1, high=5, absent=2),
+)  # fmt: skip
+_GRAMS = Words(zh="n 元长度", en="n-grams")
+_SIZES = {
+    "char": Parameter(
+        name="ngrams", label=_GRAMS, kind="categorical", choices=((1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (2, 5)),
+        absent=(1, 3), marks=((1, 2), (1, 3), (2, 4)),
+    ),
+    "word": Parameter(
+        name="ngrams", label=_GRAMS, kind="categorical", choices=((1, 1), (1, 2), (1, 3)), absent=(1, 2),
+        marks=((1, 1), (1, 2), (1, 3)),
+    ),
+}  # fmt: skip
+_CARD = (
+    Parameter(name="C", label=_STRENGTH, low=0.01, high=100.0, log=True, absent=1.0, marks=(0.1, 1.0, 10.0)),
+    Parameter(name="bins", label=Words(zh="每列最多箱数", en="bins a column"), kind="int", low=3, high=20, absent=8, marks=(5, 8, 14)),
+)  # fmt: skip
 
 
 def imbalanced(profile: Profile) -> bool:
@@ -43,6 +78,11 @@ class Linear:
         """Return characters and words, or a scorecard; each with class weights too when the classes are uneven."""
         plain = _text(profile.language) if spec.task == "text-classification" else (_scorecard(),)
         return (*plain, *map(_balanced, plain)) if imbalanced(profile) else plain
+
+    def space(self, variant: Variant, profile: Profile) -> Space:
+        """Return strength, n-grams and vocabulary of a text model, strength and bins of a scorecard."""
+        parameters = _CARD if variant.params["format"] == "scorecard" else (*_TEXT, _SIZES[variant.params["units"]])
+        return Space.around(variant, (*parameters, BALANCED) if imbalanced(profile) else parameters)
 
     def build(self, context: BuildContext) -> Artifact:
         """Fit; see ``models.base.ModelFamily``."""

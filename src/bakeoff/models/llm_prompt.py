@@ -20,6 +20,7 @@ from bakeoff.schema.candidate import CostPrior, Variant
 from bakeoff.schema.errors import StepError
 from bakeoff.schema.plugin import FamilyTraits
 from bakeoff.schema.profile import Profile
+from bakeoff.schema.space import Parameter, Space
 from bakeoff.schema.spec import Endpoint, Spec
 
 MODEL_FILE = "model.gguf"
@@ -30,6 +31,25 @@ _MAX_TOKENS = 96
 _MAX_CHARS = 1000
 _SHOTS = 6
 _ANSWER_ROOM = 32
+_EXAMPLES = Parameter(
+    name="shots", label=Words(zh="示例数", en="examples"), kind="int", low=0, high=12, absent=0, marks=(0, 3, 6),
+    slows=("build_fixed", "predict_per_1000"), slack=60.0,
+)  # fmt: skip
+"""A prefix that every request shares is read once: by the guesses above, six examples add a tenth to a request."""
+_LANGUAGE = Parameter(
+    name="prompt_language", label=Words(zh="提示语言", en="prompt in"), kind="categorical", choices=("zh", "en"), absent="zh",
+    marks=("zh", "en"),
+)  # fmt: skip
+_BIAS = Parameter(
+    name="calibrate_rows", label=Words(zh="偏差校准行数", en="rows to measure the label bias"), kind="categorical",
+    choices=(0, 16, 32, 64), absent=_CALIBRATE_ROWS, slows=("build_fixed",), slack=6.0,
+)  # fmt: skip
+_TOKENS = (
+    Parameter(
+        name="max_tokens", label=Words(zh="文本词元上限", en="tokens of the text"), kind="int", low=32, high=256, log=True,
+        absent=_MAX_TOKENS, slows=("build_fixed", "predict_per_1000"), slack=float(_MAX_TOKENS),
+    ),
+)  # fmt: skip
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", "[::1]"}
 
 
@@ -93,6 +113,12 @@ class PromptedModel:
         local = [found for found in _VARIANTS if profile.language in found.languages]
         return [*local, *(_endpoint(endpoint) for endpoint in spec.candidates.endpoints)]
 
+    def space(self, variant: Variant, profile: Profile) -> Space:
+        """Return the number of examples, the language of the prompt, and how many rows the label bias is measured on."""
+        language = _LANGUAGE.model_copy(update={"absent": profile.language})
+        rest = _TOKENS if variant.params["format"] == "gguf-prompt" else ()
+        return Space.around(variant, (_EXAMPLES, language, _BIAS, *rest))
+
     def build(self, context: BuildContext) -> Artifact:
         """Write the prompt, choose examples from train, and measure the label bias on unlabelled calibrate rows.
 
@@ -133,6 +159,11 @@ def _shown(context: BuildContext, transform: dict[str, Any]) -> list[tuple[str, 
     return prompting.choose_shown(context.train, texts, len(context.classes), shots, context.seed)
 
 
+def _language(context: BuildContext) -> str:
+    """Return the language the model is spoken to in: that of the rows, unless the variant says otherwise."""
+    return str(context.params.get("prompt_language", context.language))
+
+
 def _unlabelled(context: BuildContext, transform: dict[str, Any]) -> list[str]:
     """Texts of up to ``calibrate_rows`` rows of the calibrate split, evenly spread over it; labels are not looked at."""
     count = 0 if context.probe else int(context.params.get("calibrate_rows", _CALIBRATE_ROWS))
@@ -163,7 +194,7 @@ def _build_local(context: BuildContext) -> Artifact:
 def _local_prompt(context: BuildContext, llama: Any, transform: dict[str, Any], longest: int) -> dict[str, Any]:  # noqa: ANN401
     words, shown = _words(context), _shown(context, transform)
     answers, ids = _answers(llama, words)
-    messages = prompting.conversation(context.language, words, context.instruction, answers, shown)
+    messages = prompting.conversation(_language(context), words, context.instruction, answers, shown)
     whole = llama.chat(messages)
     if whole.count(prompts.PLACE) != 1:
         what = "the model's chat template does not keep the text as it is given"
@@ -227,7 +258,9 @@ def _build_remote(context: BuildContext) -> Artifact:
     first = [word[0].casefold() for word in words]
     answers = words if len(set(first)) == len(first) or len(words) > 26 else prompting.letters(len(words))
     meta = {name: context.params.get(name) for name in ("url", "model", "api_key_env")}
-    messages = prompting.conversation(context.language, words, context.instruction, answers, _shown(context, transform))
+    messages = prompting.conversation(
+        _language(context), words, context.instruction, answers, _shown(context, transform)
+    )
     record: dict[str, Any] = {"messages": messages, "words": words, "answers": answers, "bias": [0.0] * len(words)}
     texts = _unlabelled(context, transform)
     client = client_of(meta)

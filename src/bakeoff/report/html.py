@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 
-from bakeoff.report import facts, numbers, words
-from bakeoff.report.charts import bars, curves, pareto
+from bakeoff.report import facts, foreseen, numbers, words
+from bakeoff.report.charts import bars, curves, pareto, race
 from bakeoff.report.charts.svg import both
 from bakeoff.report.html_parts import cost_view, data_view, flip_view, rows_view
+from bakeoff.report.weights import weights
 from bakeoff.schema.base import Language, Words
 from bakeoff.schema.decision import Decision
 
@@ -46,6 +47,8 @@ def environment() -> Environment:
         t=_said, w=both, two=_two, say=facts.said, caveat=facts.caveat, metric_name=facts.metric_name, measurement=facts.measurement,
         margin=facts.margin, limit_text=facts.limit_text, quantity=numbers.quantity, chance=numbers.chance, count=numbers.count,
         times=numbers.times, exact=numbers.exact, span=numbers.interval, gauge=bars.constraint, personal=facts.personal,
+        reading=race.reading, share=race.share, counts=race.counts, spent=race.spent, fate_of=race.status,
+        foreseen=foreseen.foreseen,
     )  # fmt: skip
     return made
 
@@ -61,6 +64,7 @@ def _context(decision: Decision, language: Language) -> dict[str, Any]:
         "open_risks": facts.open_risks(decision), "risks": facts.risks(decision),
         "rows": rows_view(decision), "plot": pareto.plot(decision), "cost": cost_view(decision), "flips": flip_view(decision),
         "curves": curves.curves(decision.curves, decision.metric, name, floor.limit if floor else None), "data": data_view(decision),
+        "race": race.race(decision), "floor": floor, "weights": weights(decision),
         "runner_up": facts.find(decision, decision.runner_up), "label_of": lambda key: facts.label(decision, key),
     }  # fmt: skip
 

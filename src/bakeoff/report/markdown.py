@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from bakeoff.report import facts, numbers, words
+from bakeoff.report.charts import race
+from bakeoff.report.foreseen import foreseen
 from bakeoff.report.html_parts import flip_numbers
+from bakeoff.report.weights import weights
 from bakeoff.schema.base import Language, Words
 from bakeoff.schema.decision import CandidateVerdict, Decision
 
@@ -92,7 +95,26 @@ class _Record:
         heads += [plain(facts.metric_name(name).said(self.language)) for name in (quality, "latency_p95")]
         heads += [self._t("metric.cost"), self._t("metric.p_best"), self._t("md.reason")]
         rows = [self._option(rank, one) for rank, one in enumerate(facts.contenders(self.decision), 1)]
-        return f"## {self._t('md.options')}\n\n" + self._table(heads, rows)
+        return "\n\n".join([f"## {self._t('md.options')}", self._table(heads, rows), *self._race()])
+
+    def _race(self) -> list[str]:
+        """Return who was dropped on the way, when and why; nothing when no record of the race was kept."""
+        found, run = race.race(self.decision), self.decision.run
+        if found is None:
+            return []
+        counted = self._t("race.counted", **race.counts(found)) + f" {self._t('run.stop')} {self._w(run.stop_rule)}"
+        spent = race.spent(run)
+        lines = [f"### {self._t('race.dropped')}", f"{counted}\n{spent.said(self.language)}" if spent else counted]
+        heads = [self._t(key) for key in ("md.when", "candidates.stack", "race.share", "md.status_column", "md.reason")]
+        rows = [
+            [
+                numbers.quantity(one.at, "s") if one.at is not None else "–",
+                self._w(one.label) + ("" if one.ends else " " + " ".join(code(name) for name in one.candidates)),
+                race.share(one.fraction) if one.fraction is not None else "–", self._t(f"status.{race.status(one)}"), self._w(one.reason),
+            ]
+            for one in found.exits
+        ]  # fmt: skip
+        return [*lines, self._table(heads, rows) if rows else self._t("race.nobody")]
 
     def _option(self, rank: int, one: CandidateVerdict) -> list[str]:
         cells = [str(rank), f"{self._w(one.label)} {code(one.id)}", self._t(f"status.{one.status}")]
@@ -122,6 +144,8 @@ class _Record:
         sure = []
         if found.p_best is not None:
             sure.append(f"- {self._t('term.p_best', p=numbers.chance(found.p_best))}")
+        if found.p_good is not None:
+            sure.append(f"- {self._t('term.p_good', p=numbers.chance(found.p_good))}")
         if found.regret is not None:
             amount = numbers.quantity(found.regret, found.regret_unit, "" if found.regret_unit else found.metric)
             sure.append(f"- {self._t('term.regret', amount=amount)}")
@@ -204,7 +228,20 @@ class _Record:
             mark = "" if one.provenance == "measured" else f" ({self._t(f'provenance.{one.provenance}')})"
             rows.append([self._w(one.label), today, at + mark, numbers.times(one.factor), self._w(one.to_label)])
         heads = [self._t(key) for key in ("md.premise", "md.today", "md.flips_at", "md.factor", "md.to")]
-        return f"## {self._t('md.revisit')}\n\n" + (self._table(heads, rows) if rows else self._t("flips.none"))
+        table = self._table(heads, rows) if rows else self._t("flips.none")
+        return "\n\n".join([f"## {self._t('md.revisit')}", table, *self._weights(), *self._labels()])
+
+    def _weights(self) -> list[str]:
+        lines = weights(self.decision)
+        if not lines:
+            return []
+        heads = [self._t(key) for key in ("candidates.stack", "weights.first", "weights.second", "weights.valued")]
+        rows = [[self._w(one.label), one.first, one.second, self._w(one.valued)] for one in lines]
+        return [f"### {self._t('weights.title')}", self._t("weights.lead"), self._table(heads, rows)]
+
+    def _labels(self) -> list[str]:
+        found = self.decision.labels_value
+        return [self._t("curves.worth", amount=facts.said(facts.measurement(found)))] if found else []
 
     def _more(self) -> str:
         found = self.decision
@@ -223,6 +260,7 @@ class _Record:
         sources = [
             f"- {self._t('run.stop')} {self._w(run.stop_rule)}",
             "- " + " · ".join([*measured, f"{self._t('run.wall')} {numbers.quantity(run.wall_seconds, 's')}"]),
+            *(f"- {self._w(line)}" for line in foreseen(run)),
             *(f"- {self._t(f'provenance.{key}')} {code(found)}" for key, found in keys.items()),
             "- "
             + " · ".join(f"{self._t(f'provenance.{key}')} {numbers.count(number)}" for key, number in drawn.items()),

@@ -17,6 +17,8 @@ _NEVER_FIRST: Final = frozenset("，。；：、！？）】》”’%,.;:!?)]}"
 _NEVER_LAST: Final = frozenset("（【《“([{")
 _GUTTER: Final = 2
 _REASONS: Final = 2
+_SCREEN: Final = 22
+"""Lines of a small terminal, less two for the prompt."""
 
 
 def terminal(decision: Decision, language: Language = "zh", *, markup: bool = False, width: int = 80) -> str:
@@ -29,7 +31,15 @@ def terminal(decision: Decision, language: Language = "zh", *, markup: bool = Fa
         width: columns.
 
     """
-    rows = [*_chosen(decision), *_measured(decision), *_doubts(decision), *_others(decision)]
+    for reasons in range(_REASONS, -1, -1):  # a screen holds so many lines; why the others lost is in the report too
+        lines = _lines(decision, language, reasons, width, markup=markup)
+        if len(lines) <= _SCREEN:
+            break
+    return "\n".join(lines)
+
+
+def _lines(decision: Decision, language: Language, reasons: int, width: int, *, markup: bool) -> list[str]:
+    rows = [*_chosen(decision), *_measured(decision), *_doubts(decision), *_others(decision, reasons), *_race(decision)]
     heads = [head.said(language) for head, _ in rows]
     indent = max(columns(head) for head in heads) + _GUTTER
     outcome, headline = text(f"outcome.{decision.outcome}").said(language), clean(decision.headline.said(language))
@@ -37,7 +47,7 @@ def terminal(decision: Decision, language: Language = "zh", *, markup: bool = Fa
     lines = [*(_paint(line, _COLOURS[decision.outcome], markup=markup) for line in title)]
     for head, (_, body) in zip(heads, rows, strict=True):
         lines += _row(head, clean(body.said(language)), indent, width, markup=markup)
-    return "\n".join(lines)
+    return lines
 
 
 def columns(line: str) -> int:
@@ -130,6 +140,8 @@ def _chosen(decision: Decision) -> list[tuple[Words, Words]]:
     sure = []
     if decision.p_best is not None:
         sure.append(text("term.p_best", p=numbers.chance(decision.p_best)))
+        if decision.p_good is not None:
+            sure.append(text("term.p_good", p=numbers.chance(decision.p_good)))
     elif found.p_feasible is not None:
         sure.append(text("term.p_feasible", p=numbers.chance(found.p_feasible)))
     if decision.regret is not None:
@@ -195,7 +207,7 @@ def _doubts(decision: Decision) -> list[tuple[Words, Words]]:
     return rows
 
 
-def _others(decision: Decision) -> list[tuple[Words, Words]]:
+def _others(decision: Decision, reasons: int) -> list[tuple[Words, Words]]:
     """Say why the others lost: the runner-up in full, the next few in one clause, the rest counted by fate."""
     first, second = facts.chosen(decision), facts.find(decision, decision.runner_up)
     rows: list[tuple[Words, Words]] = []
@@ -203,8 +215,8 @@ def _others(decision: Decision) -> list[tuple[Words, Words]]:
     if second and first and second.id != first.id:
         rows.append((text("term.second"), _why(second.label, second.reason)))
     rest = [found for found in facts.ranked(decision) if found.id not in told]
-    said = [_why(found.label, found.reason) for found in rest[:_REASONS]]
-    left = Counter(found.status for found in rest[_REASONS:])
+    said = [_why(found.label, found.reason) for found in rest[:reasons]]
+    left = Counter(found.status for found in rest[reasons:])
     if left:
         fates = [
             Words(zh=f"{text(f'status.{s}').zh} {left[s]}", en=f"{left[s]} {text(f'status.{s}').en.lower()}")
@@ -214,6 +226,20 @@ def _others(decision: Decision) -> list[tuple[Words, Words]]:
         said.append(text("term.more", fates=joined(fates, "、", ", ")))
     rows += [(text("term.others" if i == 0 else "term.blank"), words) for i, words in enumerate(said)]
     return rows
+
+
+def _race(decision: Decision) -> list[tuple[Words, Words]]:
+    """Say in one line how many fell on the way, and what was spent of evaluating everything."""
+    run = decision.run
+    arms = {one.arm for one in run.race} | {one.arm for one in run.exits}
+    if not arms:
+        return []
+    out = {one.arm for one in run.exits if one.ends}
+    said = [text("term.race_line", arms=str(len(arms)), out=str(len(out)))]
+    if run.exhaustive_seconds:
+        share = numbers.quantity(run.cpu_seconds / run.exhaustive_seconds, "share")
+        said.append(text("term.race_share", share=share))
+    return [(text("term.race"), joined(said))]
 
 
 def _clause(said: Words) -> Words:

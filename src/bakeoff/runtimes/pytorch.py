@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from bakeoff.data.transforms.text import TokenFeeder
+from bakeoff.data.transforms.text import TokenFeeder, feature_space
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Words
 from bakeoff.schema.errors import StepError
@@ -15,6 +15,8 @@ from bakeoff.schema.plugin import Needs, RuntimeTraits
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from bakeoff.store.features import FeatureStore
 
 Row = Mapping[str, Any]
 
@@ -38,6 +40,7 @@ class TransformerPredictor:
         self._pad = int(artifact.transform["pad_id"])
         self._classes = len(artifact.classes)
         self._dtype = dtype
+        self._encoder: str | None = artifact.meta.get("features") if artifact.meta.get("frozen") else None
 
     def predict_proba(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Return (n, k) probabilities; rows of similar length share a batch."""
@@ -46,6 +49,20 @@ class TransformerPredictor:
         if not rows:
             return np.empty((0, self._classes))
         return self._run(self._network, self._feeder.encode(rows), self._pad, dtype=self._dtype)
+
+    def predict_known(self, rows: Sequence[Row], features: FeatureStore) -> NDArray[np.float64]:
+        """Return the same probabilities (n, k), with the vectors of a frozen encoder taken from ``features`` where they are known."""
+        from bakeoff.data.transforms import network as net
+
+        if self._encoder is None or not rows:
+            return self.predict_proba(rows)
+        encoded = self._feeder.encode(rows)
+
+        def compute(places: Sequence[int]) -> NDArray[np.float64]:
+            return self._run(self._network, [encoded[at] for at in places], self._pad, embed=True, dtype=self._dtype)
+
+        found = features.vectors(feature_space(self._encoder, self._dtype), self._feeder.spelled(encoded), compute)
+        return net.classify(self._network, found.vectors, self._dtype)
 
     def close(self) -> None:
         """Let go of the weights."""

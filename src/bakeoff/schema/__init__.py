@@ -17,6 +17,8 @@ from bakeoff.schema.decision import (
     Flip,
     LearningCurve,
     Metric,
+    RaceExit,
+    RaceLook,
     Recommended,
     Relaxation,
     RunSummary,
@@ -43,7 +45,8 @@ __all__ = [
     "ConstraintVerdict", "Contract", "CostEstimate", "CostLine", "CostPrior", "CurvePoint", "DataError", "Decision",
     "DecisionProvenance", "Elimination", "Endpoint", "Environment", "Failure", "FamilyTraits", "Fidelity", "FileEntry", "Finding", "Flip",
     "InputColumn", "LearningCurve", "Manifest", "Measurement", "Metric", "Needs", "PassTraits", "PersonalDataCount", "Profile",
-    "Promise", "Proposal", "Recommended", "Record", "Relaxation", "Rule", "RunSummary", "RuntimeTraits", "Spec", "SpecError", "Split",
+    "Promise", "Proposal", "RaceExit", "RaceLook", "Recommended", "Record", "Relaxation", "Rule", "RunSummary", "RuntimeTraits", "Spec",
+    "SpecError", "Split",
     "StepError", "StepResult", "Strategy", "StudyError", "TaskTraits", "Trial", "Unavailable", "UnavailableError", "UserError",
     "Variant", "Words", "canonical", "content_key",
 ]  # fmt: skip

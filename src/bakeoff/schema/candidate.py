@@ -58,6 +58,7 @@ class Variant(Record):
     min_rows: int = Field(0, description="Training rows below which building makes no sense.")
     cost: CostPrior = Field(default_factory=CostPrior)
     simplicity: int = Field(5, ge=0, le=9, description="0 the simplest to run and explain; breaks ties.")
+    base: str | None = Field(None, description="Name of the listed variant this one was tuned from.")
 
 
 class Candidate(Record):

@@ -11,7 +11,7 @@ from bakeoff.schema.candidate import Unavailable
 from bakeoff.schema.economics import CostEstimate
 from bakeoff.schema.measurement import Finding, Measurement, Provenance, Validity
 from bakeoff.schema.profile import Profile
-from bakeoff.schema.trial import Environment
+from bakeoff.schema.trial import EliminationKind, Environment
 
 Outcome = Literal["winner", "no_clear_winner", "infeasible"]
 Verdict = Literal["meets", "misses", "unproven", "refused", "not_required"]
@@ -51,6 +51,7 @@ class CandidateVerdict(Record):
     fraction: float | None = Field(None, description="Share of the train split behind the numbers.")
     stage: str | None = Field(None, description="probe, rung N or final: the last stage reached.")
     p_best: float | None = None
+    p_good: float | None = Field(None, description="Chance to be short of the best by no more than the indifference zone.")
     p_feasible: float | None = None
     regret: float | None = Field(
         None, description="Expected loss against the best feasible candidate, in units of the objective."
@@ -124,11 +125,82 @@ class LearningCurve(Record):
     next_1000: Measurement | None = None
 
 
+class Acceptability(Record):
+    """How often one finalist comes first when the weights of everything that counts vary over all that was declared possible."""
+
+    id: str
+    label: Words
+    first: float = Field(description="Share of the weightings, and of the draws of what is uncertain, in which it ranks first.")
+    second: float = Field(description="Share in which it ranks second.")
+    weights: dict[str, float] | None = Field(
+        None, description="Mean weight of each criterion where it ranks first: what one has to value to want it; null: never first."
+    )
+
+
 class Recommended(Record):
     """What to ship."""
 
     id: str
     label: Words
+
+
+class RaceLook(Record):
+    """One look at one arm during the search: what it was built on, how it was judged, and what the run had spent by then.
+
+    All paths (compression, runtime) of an arm share its looks; the score is that of the path nearest to how it was trained.
+    """
+
+    number: int = Field(description="Place among the looks, from 1, in the order they ended.")
+    arm: str
+    label: Words
+    stage: Literal["probe", "rung", "tune", "final"]
+    fraction: float | None = Field(
+        None, description="Share of the training rows it was built on; 0 of a probe; null: it learns from none."
+    )
+    seed: int = Field(0, description="Training seed.")
+    rows: int = Field(description="Rows it was judged on; 0 of a probe, which judges nothing.")
+    score: float | None = None
+    low: float | None = None
+    high: float | None = None
+    seconds: float = Field(description="Processor seconds of this look alone.")
+    at: float = Field(description="Processor seconds the whole run had spent when it ended.")
+
+
+class RaceExit(Record):
+    """Candidates of one arm that went no further, when, and why."""
+
+    arm: str
+    label: Words
+    candidates: tuple[str, ...] = Field(description="Its paths that left together, for the same reason.")
+    kind: EliminationKind
+    ends: bool = Field(True, description="Whether none of its paths was left.")
+    at: float | None = Field(
+        None, description="Processor seconds the whole run had spent at its last look; null: never looked at."
+    )
+    fraction: float | None = Field(
+        None, description="Share of the training rows it had been built on by then; null: on none."
+    )
+    reason: Words
+
+
+class ProbeError(Record):
+    """How one figure of finished candidates compares with what the probe had measured with initial weights."""
+
+    figure: str = Field(description="latency_p50, latency_p95, memory or size.")
+    median: float = Field(description="Final over probe, the median candidate's.")
+    worst: float = Field(description="Final over probe where the two are farthest apart.")
+    candidate: str = Field(description="Whose the farthest is.")
+    n: int = Field(description="Candidates that were probed and finished.")
+
+
+class CostError(Record):
+    """How well the run's time was foreseen when it began, from shipped guesses and this machine's earlier studies."""
+
+    ratio: float = Field(description="Predicted over taken, all steps together.")
+    typical: float = Field(description="Predicted over taken of a typical step (geometric mean).")
+    spread: float = Field(ge=1, description="Two in three steps are within this factor of that (geometric deviation).")
+    n: int = Field(description="Steps.")
+    studies: int = Field(0, description="Earlier studies on the machine that the prediction drew on.")
 
 
 class RunSummary(Record):
@@ -145,6 +217,13 @@ class RunSummary(Record):
     harness_seconds: float | None = Field(
         None, description="The harness's own cost per trial, from its null candidate."
     )
+    exhaustive_seconds: float | None = Field(
+        None, description="Predicted processor seconds of evaluating every candidate in full; null: not predicted."
+    )
+    probe_error: tuple[ProbeError, ...] = Field((), description="Probes against finished candidates.")
+    cost_error: CostError | None = Field(None, description="The run's predicted time against what it took.")
+    race: tuple[RaceLook, ...] = Field((), description="Every look of the search, in the order they ended.")
+    exits: tuple[RaceExit, ...] = Field((), description="Who was dropped, when and why, the earliest first.")
 
 
 class DecisionProvenance(Record):
@@ -170,6 +249,9 @@ class Decision(Record):
     outcome: Outcome
     recommended: Recommended | None
     p_best: float | None
+    p_good: float | None = Field(
+        None, description="Chance that the recommended is short of the best by no more than the indifference zone."
+    )
     headline: Words
     summary: Words
     metric: str
@@ -189,6 +271,12 @@ class Decision(Record):
     flips: tuple[Flip, ...] = ()
     pareto: tuple[str, ...] = ()
     curves: tuple[LearningCurve, ...] = ()
+    labels_value: Measurement | None = Field(
+        None, description="Worth of 1,000 more labelled rows over the horizon, less their price; only where answers are priced."
+    )
+    acceptability: tuple[Acceptability, ...] = Field(
+        (), description="How the rank of the finalists holds over all weightings of decision.criteria; empty without criteria."
+    )
     rows_to_separate: int | None = Field(None, description="Confirm rows that would separate the finalists.")
     profile: Profile
     run: RunSummary

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bakeoff.schema.base import Record
 from bakeoff.schema.units import Bytes, Growth, Money, PerHour, PerSecond, Price, Seconds, Share
@@ -13,6 +13,7 @@ from bakeoff.schema.units import Bytes, Growth, Money, PerHour, PerSecond, Price
 Task = Literal["text-classification", "tabular-classification"]
 Metric = Literal["accuracy", "macro_f1", "balanced_accuracy", "f1", "roc_auc"]
 Preset = Literal["quick", "standard", "rigorous"]
+Tuner = Literal["auto", "tpe", "gp", "grid", "random", "nsga2", "none"]
 
 
 class SplitSpec(Record):
@@ -170,6 +171,26 @@ class CandidateRules(Record):
     endpoints: tuple[Endpoint, ...] = Field((), description="Remote or local OpenAI-compatible endpoints to try.")
 
 
+class SearchRules(Record):
+    """How the settings of surviving families are tuned."""
+
+    tuner: Tuner = Field(
+        "auto",
+        description="tpe and gp are Bayesian, nsga2 weighs quality against seconds, grid and random need no library; "
+        "auto is tpe where Optuna is installed, else none.",
+    )
+    trials: int = Field(12, ge=0, le=1000, description="Largest number of tuned settings tried per surviving family.")
+    warm_start: tuple[str, ...] = Field(
+        (), description="Folders of earlier studies to learn good settings from, relative to the specification."
+    )
+
+    @field_validator("tuner", mode="before")
+    @classmethod
+    def _none(cls, given: object) -> object:
+        """Take the null that ``--set search.tuner=none`` writes for the word."""
+        return "none" if given is None else given
+
+
 class Measuring(Record):
     """How timing is done."""
 
@@ -199,6 +220,30 @@ class Indifference(Record):
     cost: Share = Field(0.02, description="As a share of the larger cost.")
 
 
+class Criterion(Record):
+    """Something that counts and has no price: skills, lock-in, maturity."""
+
+    weight: Share | tuple[Share, Share] = Field(
+        (0.0, 0.3), description="Share of the whole judgement it deserves: one number, or lowest and highest."
+    )
+    scores: dict[str, Share] = Field(
+        default_factory=dict,
+        description="Pattern of candidate ids → how good, 0 to 1; the longest that matches counts, without one it is unknown.",
+    )
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest weight."""
+        return self.weight if isinstance(self.weight, tuple) else (self.weight, self.weight)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.range[0] > self.range[1]:
+            message = "contradiction: the lowest weight is above the highest; write the smaller one first"
+            raise ValueError(message)
+        return self
+
+
 class DecisionRules(Record):
     """How sure the decision must be."""
 
@@ -207,6 +252,17 @@ class DecisionRules(Record):
     )
     indifference: Indifference = Field(default_factory=Indifference)
     draws: int = Field(2000, ge=200, le=100_000, description="Joint draws of the uncertainty.")
+    criteria: dict[str, Criterion] = Field(
+        default_factory=dict,
+        description="What counts but has no price: name → weight and scores; shown as how the rank holds over all weightings, chooses nobody.",
+    )
+
+    @model_validator(mode="after")
+    def _weights(self) -> Self:
+        if sum(found.range[0] for found in self.criteria.values()) > 1.0:
+            message = "contradiction: the lowest weights of decision.criteria add up to more than 1; lower them"
+            raise ValueError(message)
+        return self
 
 
 class Spec(Record):
@@ -221,6 +277,7 @@ class Spec(Record):
     costs: Costs = Field(default_factory=Costs)
     risk: RiskRules = Field(default_factory=RiskRules)
     candidates: CandidateRules = Field(default_factory=CandidateRules)
+    search: SearchRules = Field(default_factory=SearchRules)
     measuring: Measuring = Field(default_factory=Measuring)
     budget: Budget = Field(default_factory=Budget)
     decision: DecisionRules = Field(default_factory=DecisionRules)

@@ -14,6 +14,7 @@ from bakeoff.schema.measurement import Finding, Measurement
 Purpose = Literal["probe", "rung", "final", "risk"]
 SplitName = Literal["train", "calibrate", "select", "confirm"]
 StepKind = Literal["build", "export", "compress", "load", "predict", "time", "risk"]
+EliminationKind = Literal["infeasible", "eliminated", "unaffordable", "failed", "not_reached", "not_representative"]
 FailureCode = Literal[
     "crash",
     "timeout",
@@ -102,7 +103,7 @@ class StepResult(Record):
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
     environment: str = Field("", description="Key of the environment record the step ran in.")
-    created: str = Field("", description="UTC time, ISO 8601; never compared.")
+    created: str = Field("", description="UTC time, ISO 8601; puts the race in order, never compared otherwise.")
 
     def metric(self, name: str) -> Measurement | None:
         """Return the measurement called ``name``, if there is one."""
@@ -127,7 +128,7 @@ class Elimination(Record):
     """Why a candidate goes no further, as the search concluded from the ledger."""
 
     candidate: str
-    kind: Literal["infeasible", "eliminated", "unaffordable", "failed", "not_reached", "not_representative"]
+    kind: EliminationKind
     rung: int | None = Field(None, description="Halving round; None for the probe.")
     fraction: float | None = None
     p_best: float | None = None

@@ -3,8 +3,8 @@
 The walk, each stage asked for only when the one before is complete in the ledger:
 
 1. **probe** every path with initial weights; what breaks a latency, memory or size limit is out before training.
-2. **rungs** of growing train fractions; after each, an arm that is clearly beaten on the same rows is out, and at most a share goes on.
-   A family without any feasible path still runs its cheapest arm on the first rung, so that the price of the limit is known.
+2. **looks**: the planner trains and judges where a second is expected to gain most (``explore``), tunes the survivors, and stops when
+   knowing more is not worth it. A family without any feasible path still gets one look, so that the price of the limit is known.
 3. **ensembles** of the best arms.
 4. **final**: the finalists' paths on the confirm rows, timed in interleaved rounds, and trained again with other seeds.
 5. **risk** checks on what might be shipped.
@@ -19,27 +19,26 @@ from bakeoff.schema.base import Words
 from bakeoff.schema.spec import Spec
 from bakeoff.schema.trial import Proposal, Trial
 from bakeoff.search import finals, rungs
+from bakeoff.search.explore import explore
 from bakeoff.search.race import Race
 from bakeoff.search.seen import Seen
 from bakeoff.store.evidence import StudyEvidence
 
-_FINISHED = Words(
-    zh="所有决赛候选已在确认集上测完：再测不会改变排名依据",
-    en="every finalist was measured on the confirm rows: the planned evidence is complete",
-)
+_FINISHED = Words(zh="所有决赛候选已在确认集上测完", en="every finalist was measured on the confirm rows")
 
 
-def ask(spec: Spec, evidence: StudyEvidence, shortlist: Sequence[str] = ()) -> Proposal:
+def ask(spec: Spec, evidence: StudyEvidence, shortlist: Sequence[str] = (), *, second_price: float = 0.0) -> Proposal:
     """Return the next trials, the eliminations so far, and the finalists once there are any.
 
     Args:
         spec: the specification.
         evidence: what the ledger holds for the current data.
         shortlist: ids that might be shipped (from a decision on the same evidence); risk checks are asked for these.
+        second_price: money one second of measuring costs: what knowing more is held against where answers have a price.
 
     """
-    race = Race(spec, evidence, Seen(evidence))
-    for stage in (rungs.probes, rungs.climb, rungs.ensembles, finals.confirm, finals.reseed):
+    race = Race(spec, evidence, Seen(evidence), second_price)
+    for stage in (rungs.probes, explore, rungs.ensembles, finals.confirm, finals.reseed):
         trials = _missing(race, stage(race))
         if trials:
             return _proposal(race, trials)
@@ -67,6 +66,14 @@ def _proposal(race: Race, trials: tuple[Trial, ...]) -> Proposal:
         trials=trials,
         eliminations=tuple(race.out.values()),
         finalists=tuple(candidate.id for candidate in race.finalists),
-        stop_rule=None if trials else _FINISHED,
-        predicted_seconds=sum(race.seconds(trial) for trial in trials),
+        stop_rule=None if trials else _finished(race),
+        predicted_seconds=sum(race.price(trial) for trial in trials),
     )
+
+
+def _finished(race: Race) -> Words:
+    """Say which rule ended the looking, and that nothing planned is left."""
+    if race.stop is None:
+        return _FINISHED
+    zh, en = race.stop.zh, race.stop.en
+    return Words(zh=f"{zh}；{_FINISHED.zh}", en=f"{en}; {_FINISHED.en}")

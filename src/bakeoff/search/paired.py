@@ -12,7 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.schema.base import content_key
+from bakeoff.schema.profile import Profile
+from bakeoff.schema.spec import Spec
 from bakeoff.search.seen import Outcomes
+from bakeoff.search.values import EXACT
+from bakeoff.tasks.base import cost_matrix
 from bakeoff.tasks.scoring import score, score_draws
 
 DRAWS = 1000
@@ -49,6 +53,16 @@ class Yardstick:
     positive: int
     payoff: NDArray[np.float64] | None = None
 
+    @property
+    def exact(self) -> bool:
+        """Whether what an answer is worth depends on its own row alone."""
+        return self.payoff is not None or self.metric in EXACT
+
+    @property
+    def name(self) -> str:
+        """What tells this yardstick from others."""
+        return self.metric if self.payoff is None else f"payoff {self.payoff.tolist()}"
+
     def score(self, seen: Outcomes) -> float:
         """Return the score of outcomes."""
         if self.payoff is not None:
@@ -61,6 +75,25 @@ class Yardstick:
             worth: NDArray[np.float64] = weights @ self.payoff[seen.actual, seen.predicted]
             return worth
         return score_draws(self.metric, seen.actual, seen.predicted, seen.probabilities, self.positive, weights)
+
+
+def yardstick_of(spec: Spec, profile: Profile) -> Yardstick:
+    """Return what the decision will maximise: worth where mistakes have prices of their own, else the quality metric."""
+    costs = cost_matrix(spec.value, profile.classes)
+    payoff = None
+    if costs is not None:
+        table = np.asarray(costs, dtype=np.float64)
+        payoff = 1.0 - table / table.max()
+    return Yardstick(spec.requirements.quality.metric, positive_class(spec, profile), payoff)
+
+
+def positive_class(spec: Spec, profile: Profile) -> int:
+    """Index of the class counted as positive: the one named, else the rarest."""
+    classes, counts = profile.classes, profile.class_counts
+    named = spec.data.positive
+    return (
+        classes.index(named) if named in classes else min(range(len(classes)), key=lambda index: (counts[index], index))
+    )
 
 
 def standings(

@@ -1,6 +1,10 @@
-"""What a run would do and take, before anything runs: predicted from shipped priors, and labelled so."""
+"""What a run would do and take, before anything runs: predicted from priors, this machine's past and the ledger, and labelled so."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from pydantic import Field
 
@@ -8,16 +12,26 @@ from bakeoff.schema.base import Record, Words
 from bakeoff.schema.candidate import Candidate, Unavailable
 from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Spec
-from bakeoff.search.presets import Preset, build_seconds, predict_seconds, preset, rung_rows
+from bakeoff.schema.trial import Fidelity, Purpose, Trial
+from bakeoff.search.amounts import Embedded
+from bakeoff.search.costs import CostModel
+from bakeoff.search.factors import NOTHING, Seconds
+from bakeoff.search.graph import GraphStep, graph
+from bakeoff.search.imagined import Imagination, Imagined
+from bakeoff.search.prefix import steps_of
+from bakeoff.search.presets import preset, rung_rows
+from bakeoff.store.evidence import StudyEvidence
 
 _TIMED = 300
-_SURVIVE = 0.5
-_START = 2.5
-"""Seconds to start the two processes of a trial, measured; the harness benchmark prints the current figure."""
+_LUCKS = (1, 2, 3)
+"""Imagined runs: enough to see how much the way of a run depends on what it finds, few enough to plan in seconds."""
+_SLOW_ASK = 150
+_LUCK_MATTERS = 1.3
+"""The most and the least of three runs are widened by this much to stand for nine in ten."""
 
 
 class PlannedCandidate(Record):
-    """One candidate with the predicted seconds of its stages."""
+    """One candidate with the predicted seconds of its stages, each as if nothing else had been done."""
 
     id: str
     label: Words
@@ -27,8 +41,29 @@ class PlannedCandidate(Record):
     simplicity: int
 
 
+class Spending(Record):
+    """A run of trials of one kind, in the order in which they would be done."""
+
+    purpose: Purpose
+    trials: int
+    candidates: tuple[str, ...]
+    fraction: float = Field(description="Largest share of the training rows among them.")
+    seconds: Seconds
+
+
+class InLedger(Record):
+    """What an earlier run of this study left, which is not paid for again."""
+
+    steps: int
+    seconds: float = Field(description="What those steps took.")
+
+
 class Plan(Record):
-    """What would run. All seconds are predicted for two ordinary cores; money is what paid endpoints would charge."""
+    """What would run. All seconds are predicted; money is what paid endpoints would charge.
+
+    ``steps`` is the graph of probing every candidate and of evaluating every one in full, which is what an exhaustive evaluation
+    would do; ``spending`` is the order of a run that searches, imagined with middling luck.
+    """
 
     study: str
     task: str
@@ -36,6 +71,14 @@ class Plan(Record):
     candidates: tuple[PlannedCandidate, ...]
     unavailable: tuple[Unavailable, ...]
     fractions: tuple[float, ...]
+    steps: tuple[GraphStep, ...] = ()
+    spending: tuple[Spending, ...] = ()
+    stops_by: Words = Field(Words(zh="", en=""), description="The rule that would end the run.")
+    ledger: InLedger = InLedger(steps=0, seconds=0.0)
+    expected: Seconds = NOTHING
+    exhaustive: Seconds = Field(NOTHING, description="Of evaluating every candidate in full.")
+    learnt_from: int = Field(0, description="Earlier studies on this machine that the predictions draw on.")
+    expected_computing: float = Field(0.0, description="Processor seconds of its steps, over all cores.")
     expected_seconds: float
     most_seconds: float
     budget_seconds: float
@@ -44,49 +87,118 @@ class Plan(Record):
     profile: Profile
 
 
-def plan(spec: Spec, profile: Profile, candidates: tuple[Candidate, ...], unavailable: tuple[Unavailable, ...]) -> Plan:
-    """Return the plan of a run: expected time if half of the arms fall at each rung, and the most it may take."""
-    settings = preset(spec)
-    planned = tuple(_planned(candidate, spec, profile) for candidate in candidates)
-    expected = _expected(spec, profile, candidates, settings)
-    most = 1.5 * spec.budget.time
+def plan(evidence: StudyEvidence, *, second_price: float = 0.0) -> Plan:
+    """Return the plan of a run that goes on from ``evidence``, or begins where it holds no results.
+
+    Args:
+        evidence: the study as its ledger stands.
+        second_price: money one second of measuring costs, as ``ask`` takes it.
+
+    """
+    spec, profile, candidates = evidence.spec, evidence.profile, evidence.candidates
+    model = CostModel.of_study(evidence)
+    runs = imagined(evidence, model, second_price)
+    middle = sorted(runs, key=lambda run: Seconds.total(seconds for _, seconds in run.trials).mean)[len(runs) // 2]
+    expected, most = _expected(runs, model), 1.5 * spec.budget.time
+    steps = graph(everything(spec, candidates), model)
     return Plan(
-        study=spec.name, task=spec.task, preset=spec.preset, candidates=planned, unavailable=unavailable,
-        fractions=settings.fractions, expected_seconds=min(expected, most), most_seconds=most,
-        budget_seconds=spec.budget.time, money=_money(spec, candidates), currency=spec.value.currency, profile=profile,
+        study=spec.name, task=spec.task, preset=spec.preset, unavailable=evidence.unavailable, profile=profile,
+        candidates=tuple(_planned(candidate, spec, profile, model) for candidate in candidates), fractions=preset(spec).fractions,
+        steps=steps, spending=_spending(middle), stops_by=middle.stop, ledger=_ledger(evidence), expected=expected,
+        exhaustive=Seconds.total(step.seconds for step in steps), learnt_from=evidence.costs.studies if evidence.costs else 0,
+        expected_computing=sum(run.computing for run in runs) / len(runs),
+        expected_seconds=min(expected.mean, most), most_seconds=most, budget_seconds=spec.budget.time,
+        money=_money(spec, candidates), currency=spec.value.currency,
     )  # fmt: skip
 
 
-def _planned(candidate: Candidate, spec: Spec, profile: Profile) -> PlannedCandidate:
+def imagined(evidence: StudyEvidence, model: CostModel, second_price: float) -> list[Imagined]:
+    """Return imagined runs; one is enough where the ledger says that nothing is left to do, or where asking takes long."""
+    runs = [Imagination(evidence, model, _LUCKS[0], second_price).run()]
+    if runs[0].trials and len(evidence.candidates) <= _SLOW_ASK:
+        runs += [Imagination(evidence, model, luck, second_price).run() for luck in _LUCKS[1:]]
+    return runs
+
+
+def _expected(runs: Sequence[Imagined], model: CostModel) -> Seconds:
+    """Return what a run takes: the mean over the imagined ones, its range from how they differ and from what is not known of steps."""
+    totals = [Seconds.total([*(seconds for _, seconds in run.trials), model.around]) for run in runs]
+    count = len(totals)
+    spread = _LUCK_MATTERS if count > 1 else 1.0
+    return Seconds(
+        mean=sum(total.mean for total in totals) / count,
+        low=min(total.low for total in totals) / spread,
+        high=max(total.high for total in totals) * spread,
+    )
+
+
+def _spending(run: Imagined) -> tuple[Spending, ...]:
+    """Return the order of spending: stretches of trials of one stage."""
+    return tuple(
+        Spending(
+            purpose=purpose, trials=len(stretch), candidates=tuple(dict.fromkeys(trial.candidate.id for trial, _ in stretch)),
+            fraction=max(trial.fidelity.fraction for trial, _ in stretch), seconds=Seconds.total(seconds for _, seconds in stretch),
+        )
+        for purpose, found in groupby(_staged(run), key=itemgetter(0))
+        for stretch in [[(trial, seconds) for _, trial, seconds in found]]
+    )  # fmt: skip
+
+
+def _staged(run: Imagined) -> Iterator[tuple[Purpose, Trial, Seconds]]:
+    """Yield trials with their stage: what is probed once the search has begun, because it was thought of then, is a part of it."""
+    searching = False
+    for trial, seconds in run.trials:
+        searching = searching or trial.purpose == "rung"
+        yield "rung" if searching and trial.purpose == "probe" else trial.purpose, trial, seconds
+
+
+def everything(spec: Spec, candidates: Sequence[Candidate]) -> list[Trial]:
+    """Return what an exhaustive evaluation does: probe every path, build each on every row and judge it on all select rows."""
+    return [*_probes(spec, candidates), *_whole(spec, candidates)]
+
+
+def exhaustive_computing(evidence: StudyEvidence, model: CostModel) -> float:
+    """Return the processor seconds of evaluating every candidate in full, each shared step once."""
+    embedded, seen, total = Embedded(), set(), 0.0
+    for trial in everything(evidence.spec, evidence.candidates):
+        for step in steps_of(trial):
+            if step not in seen:
+                seen.add(step)
+                total += model.computing(trial, step, embedded).mean
+                model.amounts.note(trial.candidate, step.kind, trial.fidelity, embedded)
+    return total
+
+
+def _probes(spec: Spec, candidates: Sequence[Candidate]) -> list[Trial]:
+    return [_probe(spec, one) for one in candidates if one.family != "ensemble"]
+
+
+def _probe(spec: Spec, candidate: Candidate) -> Trial:
+    return Trial(candidate=candidate, purpose="probe", fidelity=Fidelity(fraction=0.0, seed=spec.seed, probe=True))
+
+
+def _whole(spec: Spec, candidates: Sequence[Candidate]) -> list[Trial]:
+    fidelity = Fidelity(fraction=1.0, seed=spec.seed)
+    return [Trial(candidate=one, purpose="rung", fidelity=fidelity) for one in candidates]
+
+
+def _ledger(evidence: StudyEvidence) -> InLedger:
+    rows = [row.result for row in evidence.results if row.result.wall_seconds > 0]
+    return InLedger(steps=len(rows), seconds=sum(row.wall_seconds for row in rows))
+
+
+def _planned(candidate: Candidate, spec: Spec, profile: Profile, model: CostModel) -> PlannedCandidate:
     rows, limit = rung_rows(candidate, spec, profile, 0)
-    full = profile.split.train if candidate.variant.trains else 0
+    fractions = (rows / max(1, profile.split.train), 1.0) if candidate.variant.trains else (1.0, 1.0)
+    rung, whole = (
+        Trial(candidate=candidate, purpose="rung", fidelity=Fidelity(fraction=share, seed=spec.seed, limit=judged))
+        for share, judged in zip(fractions, (limit, None), strict=True)
+    )
     return PlannedCandidate(
-        id=candidate.id,
-        label=candidate.label,
-        probe_seconds=_START + build_seconds(candidate, 0) + predict_seconds(candidate, 20),
-        first_rung_seconds=_START
-        + build_seconds(candidate, rows)
-        + predict_seconds(candidate, limit or profile.split.select),
-        full_seconds=_START + build_seconds(candidate, full) + predict_seconds(candidate, profile.split.select),
-        simplicity=candidate.variant.simplicity,
-    )
-
-
-def _expected(spec: Spec, profile: Profile, candidates: tuple[Candidate, ...], settings: Preset) -> float:
-    arms = list(
-        {candidate.arm: candidate for candidate in reversed(candidates) if candidate.family != "ensemble"}.values()
-    )
-    probes = sum(_START + build_seconds(c, 0) + predict_seconds(c, 20) for c in candidates if c.family != "ensemble")
-    total, alive = probes, 1.0
-    cap = settings.slice * spec.budget.time
-    for rung in range(len(settings.fractions)):
-        for arm in arms:
-            rows, limit = rung_rows(arm, spec, profile, rung)
-            cost = min(build_seconds(arm, rows), cap) + predict_seconds(arm, limit or profile.split.select)
-            total += alive * (_START + cost)
-        alive *= _SURVIVE
-    finalists = sorted(build_seconds(arm, 1000) for arm in arms)[: settings.arms]
-    return total + settings.rounds * settings.arms * _START + settings.seeds * sum(min(cost, cap) for cost in finalists)
+        id=candidate.id, label=candidate.label, simplicity=candidate.variant.simplicity,
+        probe_seconds=model.alone(_probe(spec, candidate)).mean if candidate.family != "ensemble" else 0.0,
+        first_rung_seconds=model.alone(rung).mean, full_seconds=model.alone(whole).mean,
+    )  # fmt: skip
 
 
 def _money(spec: Spec, candidates: tuple[Candidate, ...]) -> float:

@@ -17,34 +17,34 @@ MIN_ROWS = 60
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings of the simple search.
+    """Settings of the search.
 
     Args:
-        fractions: share of the train split at each rung, the last one is what would be shipped.
-        limits: select rows judged at each rung (None: all).
-        keep: at most this share of the arms goes on after a rung (successive halving's 1/η).
+        fractions: shares of the train split that looks are taken at, the last one is what would be shipped.
+        judged: select rows of a complete judgement at most (None: all).
         arms: arms in the final.
         paths: compression × runtime paths of one arm in the final.
         seeds: trainings of one finalist arm, for the seed variance.
         rounds: interleaved timing rounds of the final.
+        patience: share of the price of looking at everything that a gain of one indifference zone is worth.
         slice: largest share of the time budget one trial may be planned to take.
 
     """
 
     fractions: tuple[float, ...]
-    limits: tuple[int | None, ...]
-    keep: float
+    judged: int | None
     arms: int
     paths: int
     seeds: int
     rounds: int
+    patience: float
     slice: float
 
 
 PRESETS = {
-    "quick": Preset((0.15, 1.0), (400, 1000), 0.5, 3, 2, 2, 3, 0.12),
-    "standard": Preset((0.11, 0.33, 1.0), (600, 1200, None), 0.5, 4, 3, 3, 4, 0.15),
-    "rigorous": Preset((0.11, 0.33, 1.0), (1000, None, None), 0.67, 6, 4, 5, 8, 0.30),
+    "quick": Preset((0.05, 0.2, 1.0), 1000, 3, 2, 2, 3, 0.05, 0.12),
+    "standard": Preset((0.04, 0.11, 0.33, 1.0), None, 4, 3, 3, 4, 0.1, 0.15),
+    "rigorous": Preset((0.04, 0.11, 0.33, 1.0), None, 6, 4, 5, 8, 0.3, 0.30),
 }
 
 
@@ -85,7 +85,7 @@ def _train_rows(fraction: float, train: int) -> int:
 def rung_rows(candidate: Candidate, spec: Spec, profile: Profile, rung: int) -> tuple[int, int | None]:
     """Return (training rows, select limit) of an arm at a rung; a limit equal to the whole split is None."""
     settings = preset(spec)
-    limit = settings.limits[rung]
+    limit = settings.judged
     wanted = min(profile.split.select, limit) if limit else profile.split.select
     fit = fitting_rows(candidate, wanted, settings.slice * spec.budget.time)
     rows = _train_rows(settings.fractions[rung], profile.split.train) if candidate.variant.trains else 0

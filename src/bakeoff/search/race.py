@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from bakeoff.schema.base import Words
 from bakeoff.schema.candidate import Candidate
 from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Spec
 from bakeoff.schema.trial import Elimination, Failure, Fidelity, Trial
+from bakeoff.search.costs import CostModel
+from bakeoff.search.paired import Yardstick, yardstick_of
+from bakeoff.search.planner import Look
 from bakeoff.search.presets import Preset, build_seconds, predict_seconds, preset
 from bakeoff.search.seen import Outcomes, Seen
 from bakeoff.store.evidence import StudyEvidence
@@ -22,22 +26,28 @@ class Race:
     """Specification, evidence and what stages have concluded so far.
 
     Args:
+        second_price: money one second of measuring costs.
         out: eliminations by candidate id.
         reached: the highest fidelity at which each arm has been judged.
         standing: (score, p_close) of each arm at its last look.
+        made: candidates the search made up by tuning, by arm; their arms compete like those of the catalogue.
         finalists: candidates of the final, once known.
+        stop: the rule that ended the looking, once it has ended.
 
     """
 
     spec: Spec
     evidence: StudyEvidence
     seen: Seen
+    second_price: float = 0.0
     out: dict[str, Elimination] = field(default_factory=dict)
     reached: dict[str, Fidelity] = field(default_factory=dict)
     standing: dict[str, tuple[float, float]] = field(default_factory=dict)
     alive: list[str] = field(default_factory=list)
     combined: dict[str, Candidate] = field(default_factory=dict)
+    made: dict[str, tuple[Candidate, ...]] = field(default_factory=dict)
     finalists: list[Candidate] = field(default_factory=list)
+    stop: Words | None = None
 
     @property
     def profile(self) -> Profile:
@@ -51,8 +61,58 @@ class Race:
 
     @property
     def singles(self) -> list[Candidate]:
-        """Every candidate but the ensembles, in the order of the catalogue."""
-        return [candidate for candidate in self.evidence.candidates if candidate.family != "ensemble"]
+        """Every candidate but the ensembles: the catalogue's in its order, then those made by tuning."""
+        listed = [candidate for candidate in self.evidence.candidates if candidate.family != "ensemble"]
+        known = {candidate.id for candidate in listed}
+        return listed + [candidate for paths in self.made.values() for candidate in paths if candidate.id not in known]
+
+    @cached_property
+    def costs(self) -> CostModel:
+        """What steps take, as far as this study and earlier ones on this machine know."""
+        return CostModel.of_study(self.evidence)
+
+    @cached_property
+    def yardstick(self) -> Yardstick:
+        """What arms are compared by."""
+        return yardstick_of(self.spec, self.profile)
+
+    def arms(self) -> list[str]:
+        """Every arm that is no ensemble, whether still in or not, in the order of the catalogue."""
+        return list(dict.fromkeys(candidate.arm for candidate in self.singles))
+
+    def first(self, arm: str) -> Candidate:
+        """Any path of an arm: what it is and how it is trained is the same for all."""
+        return min((candidate for candidate in self.singles if candidate.arm == arm), key=preference)
+
+    def price(self, trial: Trial) -> float:
+        """Predicted seconds a trial would add, on a coarse grid, so that plans do not hang on microseconds."""
+        return self.costs.planning(trial)
+
+    def spent(self) -> float:
+        """Predicted seconds of the looks taken so far: the budget's currency, the same on a fast and on a slow day."""
+        total = 0.0
+        for arm in self.arms():
+            candidate = self.first(arm)
+            trained: set[tuple[float, int]] = set()
+            rows: dict[tuple[float, int], int] = {}
+            for fidelity, _, outcomes in self.seen.judged(arm):
+                name = (fidelity.fraction, fidelity.seed)
+                trained.add(name)
+                rows[name] = max(rows.get(name, 0), len(outcomes))
+            train = self.profile.split.train if candidate.variant.trains else 0
+            total += sum(build_seconds(candidate, fraction * train) for fraction, _ in trained)
+            total += sum(predict_seconds(candidate, count) for count in rows.values())
+        return total
+
+    def fidelity(self, arm: str, shares: Sequence[float], look: Look) -> Fidelity:
+        """Return the fidelity in the ledger of a look the planner speaks of as a share of the arm's largest."""
+        wanted = look.share * shares[-1]
+        mine = [
+            item
+            for item in self.seen.judged(arm)
+            if abs(item[0].fraction - wanted) < 1e-6 and item[0].seed == look.seed
+        ]
+        return max(mine, key=lambda item: len(item[2]))[0]
 
     def paths(self, arm: str) -> list[Candidate]:
         """The arm's paths that are still in, preferred one first: the library it was trained with, then exports."""

@@ -13,6 +13,7 @@ from bakeoff.schema.trial import Failure, Fidelity, StepResult, Trial
 from bakeoff.store.evidence import Evidence, StudyEvidence
 
 _BUILD_CHAIN = frozenset({"build", "export", "compress"})
+_RETRIED = frozenset({"interrupted", "disk"})
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,16 @@ class Outcomes:
         return Outcomes(self.indices[chosen], self.predicted[chosen], self.actual[chosen], self.probabilities[chosen])
 
 
+def outcomes_of(row: Evidence) -> Outcomes:
+    """Return the per-row outcomes that a prediction left."""
+    return Outcomes(
+        np.asarray(row.arrays["indices"], np.int32),
+        np.asarray(row.arrays["predicted"], np.int16),
+        np.asarray(row.arrays["actual"], np.int16),
+        np.asarray(row.arrays["probabilities"], np.float32),
+    )
+
+
 @dataclass
 class Seen:
     """An index over a study's evidence; built once per ``ask``."""
@@ -43,6 +54,7 @@ class Seen:
     _predictions: dict[tuple[str, str], Evidence] = field(default_factory=dict)
     _rows: dict[str, list[StepResult]] = field(default_factory=dict)
     _arms: dict[str, list[StepResult]] = field(default_factory=dict)
+    _judged: dict[str, list[tuple[Fidelity, str, Outcomes]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Index every row by candidate, and build steps by arm, because an arm's candidates share them."""
@@ -53,12 +65,29 @@ class Seen:
                 self._arms.setdefault(_arm(result.candidate), []).append(result)
             if result.kind == "predict" and result.status == "ok":
                 self._predictions[result.candidate, _tag(result.fidelity)] = row
+                if result.fidelity.split == "select" and not result.fidelity.probe and "actual" in row.arrays:
+                    self._judged.setdefault(_arm(result.candidate), []).append(
+                        (result.fidelity, result.key, outcomes_of(row))
+                    )
+
+    def judged(self, arm: str) -> list[tuple[Fidelity, str, Outcomes]]:
+        """Return every judgement of an arm on select rows: fidelity, key of the ledger's row, outcomes; any path stands for all."""
+        return sorted(self._judged.get(arm, []), key=lambda item: item[1])
+
+    def failed(self, candidate: Candidate) -> Failure | None:
+        """Return why a path failed outside of the risk checks, if it did: a failure at one size is taken for all."""
+        own = [result for result in self._rows.get(candidate.id, []) if result.kind != "risk"]
+        shared = [result for result in self._arms.get(candidate.arm, []) if _on_path(result, candidate)]
+        for result in (*own, *shared):
+            if result.status == "failed" and result.failure is not None and result.failure.code not in _RETRIED:
+                return result.failure
+        return None
 
     def failure(self, trial: Trial) -> Failure | None:
         """Return why a trial failed, if it did; an interrupted or full-disk step is tried again and is no failure."""
         for result in self._concerning(trial):
             failed = result.failure
-            if result.status == "failed" and failed is not None and failed.code not in {"interrupted", "disk"}:
+            if result.status == "failed" and failed is not None and failed.code not in _RETRIED:
                 return failed
         return None
 
@@ -82,13 +111,7 @@ class Seen:
         row = self._predictions.get((candidate.id, _tag(fidelity)))
         if row is None:
             return None
-        arrays = row.arrays
-        return Outcomes(
-            np.asarray(arrays["indices"], np.int32),
-            np.asarray(arrays["predicted"], np.int16),
-            np.asarray(arrays["actual"], np.int16),
-            np.asarray(arrays["probabilities"], np.float32),
-        )
+        return outcomes_of(row)
 
     def probed(self, candidate: Candidate) -> dict[str, Measurement]:
         """Return what the probe of this candidate measured, by name."""

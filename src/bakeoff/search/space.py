@@ -13,6 +13,7 @@ from bakeoff.schema.candidate import Candidate, Unavailable, Variant
 from bakeoff.schema.errors import SpecError, UserError
 from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Spec
+from bakeoff.search.tuning import resolve
 
 _NONE = Words(zh="", en="")
 
@@ -22,8 +23,10 @@ def compose(spec: Spec, profile: Profile) -> tuple[tuple[Candidate, ...], tuple[
 
     Raises:
         SpecError: the include and exclude patterns leave no candidate.
+        UnavailableError: the tuner was named and cannot run here.
 
     """
+    _, untuned = resolve(spec.search.tuner)
     candidates: list[Candidate] = []
     lacking: dict[str, Unavailable] = {}
     for candidate in _all(spec, profile):
@@ -44,6 +47,8 @@ def compose(spec: Spec, profile: Profile) -> tuple[tuple[Candidate, ...], tuple[
     unavailable = list(lacking.values())
     if not any(candidate.family != "baseline" for candidate in candidates):
         _refuse(spec, unavailable)
+    if untuned is not None and spec.search.trials:
+        unavailable.append(untuned)
     return tuple(candidates), tuple(unavailable)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,17 +12,22 @@ from pydantic import TypeAdapter
 
 from bakeoff.schema.base import Words, canonical
 from bakeoff.schema.candidate import Candidate, Unavailable
+from bakeoff.schema.costs import CostBook
 from bakeoff.schema.errors import StudyError
 from bakeoff.schema.profile import Profile
+from bakeoff.schema.space import Told
 from bakeoff.schema.spec import Spec
 from bakeoff.schema.trial import Elimination, Proposal
 from bakeoff.store.evidence import StudyEvidence
 from bakeoff.store.ledger import Ledger
 from bakeoff.store.study_lock import study_lock
 
+COSTS = "costs.json"
+"""The machine's cost book as it was when the study began: what is asked for must not change while other studies run."""
 _CANDIDATES = TypeAdapter(tuple[Candidate, ...])
 _UNAVAILABLE = TypeAdapter(tuple[Unavailable, ...])
 _ELIMINATIONS = TypeAdapter(tuple[Elimination, ...])
+_WARM = TypeAdapter(dict[str, tuple[Told, ...]])
 
 
 class Archive:
@@ -39,6 +45,7 @@ class Archive:
     def __init__(self, directory: Path, *, create: bool = False) -> None:
         self.directory = directory.absolute()
         self.ledger = Ledger.open(directory, create=create)
+        self._costs: CostBook | None = None
 
     @classmethod
     @contextmanager
@@ -68,18 +75,20 @@ class Archive:
             self._put("eliminations", "[]")
             self._put("finalists", "[]")
             self._put("stop_rule", canonical(Words(zh="", en="")))
+        elif self.ledger.document("candidates") is not None:
+            candidates = _with_made(candidates, self._candidates())
         self._put("spec", canonical(spec))
         self._put("profile", canonical(profile))
         self._put("candidates", _CANDIDATES.dump_json(tuple(candidates)).decode())
         self._put("unavailable", _UNAVAILABLE.dump_json(tuple(unavailable)).decode())
 
     def told(self, proposal: Proposal) -> None:
-        """Note what the search concluded, and the candidates it made up (ensembles with their members)."""
+        """Note what the search concluded, and the candidates it made up (ensembles with their members, tuned settings)."""
         self._put("eliminations", _ELIMINATIONS.dump_json(proposal.eliminations).decode())
         self._put("finalists", canonical(list(proposal.finalists)))
         if proposal.stop_rule is not None:
             self.stopped(proposal.stop_rule)
-        made = {trial.candidate.id: trial.candidate for trial in proposal.trials if trial.candidate.members}
+        made = {trial.candidate.id: trial.candidate for trial in proposal.trials if made_up(trial.candidate)}
         if made:
             known = self._candidates()
             merged = tuple(made.pop(candidate.id, candidate) for candidate in known) + tuple(made.values())
@@ -107,7 +116,20 @@ class Archive:
             eliminations=_ELIMINATIONS.validate_json(self.ledger.document("eliminations") or "[]"),
             finalists=tuple(json.loads(self.ledger.document("finalists") or "[]")),
             stop_rule=(stop.zh, stop.en),
+            costs=self.costs(),
+            warm=_WARM.validate_json(self.ledger.document("warm") or "{}"),
         )
+
+    def warm(self, known: Mapping[str, tuple[Told, ...]]) -> None:
+        """Note what earlier studies know about settings, by arm."""
+        self._put("warm", _WARM.dump_json(dict(known)).decode())
+
+    def costs(self) -> CostBook | None:
+        """Return the cost book the study began with; None when it has none that can be read."""
+        if self._costs is None:
+            with contextlib.suppress(OSError, ValueError):  # pydantic's ValidationError is a ValueError
+                self._costs = CostBook.model_validate_json((self.directory / COSTS).read_bytes())
+        return self._costs
 
     def trials(self) -> int:
         """Return how many trials the ledger holds for the current data: distinct (candidate, purpose, fidelity, round)."""
@@ -137,3 +159,19 @@ class Archive:
             what = "the study was never begun: nothing is in its ledger"
             raise StudyError(what, where=str(self.directory), try_="bakeoff run SPEC --out STUDY")
         return text
+
+
+def made_up(candidate: Candidate) -> bool:
+    """Whether the search made a candidate up: an ensemble with its members, or a tuned setting."""
+    return bool(candidate.members) or candidate.variant.base is not None
+
+
+def _with_made(listed: Sequence[Candidate], known: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Return the catalogue's candidates with those the search made up before, as far as what they were made of still takes part."""
+    made = {candidate.id: candidate for candidate in known if made_up(candidate)}
+    arms = {candidate.arm for candidate in listed}
+    kept = [
+        one for one in made.values()
+        if one.variant.base is not None and f"{one.family}.{one.variant.base}" in arms
+    ]  # fmt: skip
+    return (*[made.get(candidate.id, candidate) for candidate in listed], *kept)

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.schema.candidate import Candidate, Unavailable
+from bakeoff.schema.costs import CostBook
 from bakeoff.schema.profile import Profile
+from bakeoff.schema.space import Told
 from bakeoff.schema.spec import Spec
 from bakeoff.schema.trial import Elimination, Environment, StepResult
 
@@ -26,7 +28,8 @@ class Evidence:
 class StudyEvidence:
     """All that is known in one study, for ``ask``, ``decide`` and ``render``: pure functions read this and nothing else.
 
-    ``results`` hold only rows of the current data; ``spec`` is the specification the study was run with.
+    ``results`` hold only rows of the current data; ``spec`` is the specification the study was run with; ``costs`` is what earlier
+    studies on the machine had taught when this one started; ``warm`` is what the specification's earlier studies know about settings, by arm.
     """
 
     spec: Spec
@@ -38,6 +41,8 @@ class StudyEvidence:
     eliminations: tuple[Elimination, ...] = ()
     finalists: tuple[str, ...] = ()
     stop_rule: tuple[str, str] = ("", "")
+    costs: CostBook | None = None
+    warm: Mapping[str, tuple[Told, ...]] = field(default_factory=dict)
 
     def candidate(self, name: str) -> Candidate:
         """Return the candidate with this id."""

@@ -177,3 +177,10 @@ def run(
             out = network.embed(ids, mask) if embed else torch.softmax(network(ids, mask).double(), dim=-1)
             found[batch] = out.double().numpy()
     return found
+
+
+def classify(network: TextNetwork, vectors: NDArray[np.float64], dtype: str = "fp32") -> NDArray[np.float64]:
+    """Return the probabilities (n, classes) of pooled vectors (n, hidden) that ``run`` returned with ``embed``."""
+    with torch.inference_mode(), precision(dtype):
+        logits = network.head(torch.from_numpy(vectors.astype(np.float32)))
+        return torch.softmax(logits.double(), dim=-1).numpy()

@@ -222,10 +222,20 @@ class TokenFeeder:
         found = self._tokenizer.encode_batch_fast(prepared, add_special_tokens=self._special)
         return [encoding.ids for encoding in found]
 
+    def spelled(self, encoded: Sequence[Sequence[int]]) -> list[bytes]:
+        """Return token ids as the pieces they stand for: the same for a text whichever vocabulary it was cut down to."""
+        pieces = {number: piece for piece, number in self._tokenizer.get_vocab(with_added_tokens=True).items()}
+        return ["\0".join(pieces[token] for token in ids).encode() for ids in encoded]
+
     def __call__(self, rows: Sequence[Row]) -> Feeds:
         """Return the feeds of ``rows``."""
         ids = self.encode(rows)
         return {"input_ids": pad(ids, fill=self._pad), "attention_mask": pad([[1] * len(row) for row in ids], fill=0)}
+
+
+def feature_space(encoder: str, dtype: str) -> str:
+    """Return the name under which a frozen encoder's vectors are kept: the encoder's content, and the precision of its arithmetic."""
+    return f"{encoder}-{dtype}"
 
 
 def pooled(table: NDArray[Any], ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:

@@ -12,6 +12,8 @@ from bakeoff.report import numbers
 _SPREAD: Final = 20.0
 """Above this ratio between largest and smallest value an axis is logarithmic."""
 _MOST: Final = 7
+_LEAST: Final = 1e-300
+"""Differences below this are none: their logarithm, by which round numbers are found, is lost."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Axis:
         if log and low > 0:
             span = max(math.log10(high / low), 0.3)
             return cls(10 ** (math.log10(low) - pad * span), 10 ** (math.log10(high) + pad * span), log=True)
-        span = (high - low) or abs(high) or 1.0
+        span = next((found for found in (high - low, abs(high)) if found > _LEAST), 1.0)
         return cls(low - pad * span, high + pad * span)
 
     def at(self, value: float) -> float:

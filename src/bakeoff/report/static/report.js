@@ -109,9 +109,29 @@
       name.addEventListener("pointerleave", () => light(shown && shown.dataset.id));
       name.addEventListener("click", () => reveal(name.dataset.id));
     }
-    document.addEventListener("click", (event) => { if (!event.target.closest(".pt")) hide(); });
+    document.addEventListener("click", (event) => { if (!event.target.closest(".pt, .runner")) hide(); });
     for (const kind of ["scroll", "resize"]) addEventListener(kind, () => { if (shown) place(); }, { passive: true });
   }
+
+  /* The race: a line of the chart and its lines in the lists light up together; the tooltip repeats what the lists say. */
+  const racers = all("[data-race]");
+  const race = (arm) => { for (const node of racers) node.classList.toggle("lit", arm !== null && node.dataset.race === arm); };
+  function tell(event, arm) {
+    const said = racers.filter((node) => node.tagName === "LI" && node.dataset.race === arm);
+    const source = said.find((node) => node.closest(".names")) || said.at(-1);
+    if (!source) return;
+    tip.replaceChildren(...[...source.cloneNode(true).childNodes]);
+    tip.hidden = false;
+    const box = tip.getBoundingClientRect();
+    tip.style.left = `${Math.min(Math.max(event.clientX - box.width / 2, 8), root.clientWidth - box.width - 8)}px`;
+    tip.style.top = `${event.clientY - box.height - 16 > 60 ? event.clientY - box.height - 16 : event.clientY + 18}px`;
+  }
+  for (const node of racers) {
+    const inside = node.closest("#race-plot") !== null;
+    node.addEventListener("pointerenter", (event) => { race(node.dataset.race); if (inside) tell(event, node.dataset.race); });
+    node.addEventListener("pointerleave", (event) => { if (event.pointerType === "touch") return; race(null); if (inside) hide(); });
+  }
+  addEventListener("scroll", () => { if (!shown) hide(); }, { passive: true });
 
   /* The leaderboard: fold, sort, jump to a row. */
   const board = one(".board");
