@@ -66,7 +66,10 @@ class Space:
             found = {name: self._value(trial, f"{other}.{name}", values) for name, values in kinds.items()}
             chosen = found if other == family else chosen
         params = self._params[family]
-        misses = [sum(_miss(one.get(name), value, self._kinds[family][name]) for name, value in chosen.items()) for one in params]
+        misses = [
+            sum(_miss(one.get(name), value, self._kinds[family][name]) for name, value in chosen.items())
+            for one in params
+        ]
         return self._arms[family][int(np.argmin(misses))]
 
     def _value(self, trial: optuna.Trial, name: str, values: list[object]) -> object:
@@ -161,9 +164,13 @@ def _climb(walk: Walk, study: optuna.Study, trial: optuna.Trial, arm: int, steps
     study.tell(trial, score)
 
 
-def _study(sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner | None = None, name: str = "replay") -> optuna.Study:
+def _study(
+    sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner | None = None, name: str = "replay"
+) -> optuna.Study:
     """Return a study in memory that says nothing; the pruner draws its brackets from the study's name."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner or optuna.pruners.NopPruner(), study_name=name)
+    return optuna.create_study(
+        direction="maximize", sampler=sampler, pruner=pruner or optuna.pruners.NopPruner(), study_name=name
+    )

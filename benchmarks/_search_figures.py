@@ -81,7 +81,11 @@ def of_study(runs: Sequence[Run], wrong: Sequence[Run] = ()) -> Figure:
 def _in_short(runs: Sequence[Run]) -> Figure:
     lost = np.array([run.regret for run in runs])
     cost = np.array([run.cost / run.whole for run in runs])
-    return {"cost": booted([cost], geometric), "regret": booted([lost], mean), "inside": share(int((lost <= ZONE).sum()), len(runs))}
+    return {
+        "cost": booted([cost], geometric),
+        "regret": booted([lost], mean),
+        "inside": share(int((lost <= ZONE).sum()), len(runs)),
+    }
 
 
 def reliability(runs: Sequence[Run]) -> Figure:
@@ -159,7 +163,11 @@ def overall(studies: dict[str, Figure], runs: Sequence[Run]) -> Figure:
     costs = {name: float(study["cost"]["geometric"]["value"]) for name, study in studies.items()}
     trust = reliability(runs)
     lowest = {name: _lowest(study) for name, study in studies.items()}
-    gaps = {name: trust[name]["right"]["value"] - trust[name]["stated"] for name in ("90", "95", "99") if trust[name]["right"]["n"]}
+    gaps = {
+        name: trust[name]["right"]["value"] - trust[name]["stated"]
+        for name in ("90", "95", "99")
+        if trust[name]["right"]["n"]
+    }
     planner = sum(run.planner for run in runs) / sum(run.cost for run in runs)
     return {
         "cost": {"value": float(geometric(np.array([costs[name] for name in plain]))),

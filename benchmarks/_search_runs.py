@@ -274,7 +274,9 @@ def time_plan(arms: int = 1000, looks: int = 400, repeats: int = 9) -> list[floa
     return found
 
 
-def _made(family: NDArray[np.int64], params: list[dict[str, float]], random: np.random.Generator, rows: int = 1000) -> Table:
+def _made(
+    family: NDArray[np.int64], params: list[dict[str, float]], random: np.random.Generator, rows: int = 1000
+) -> Table:
     """Return a table of random answers: a right answer is likelier for some families and settings."""
     arms = tuple(Arm(f"f{mine}.v{place}", f"f{mine}", params[place]) for place, mine in enumerate(family))
     fractions = (1 / 27, 1 / 9, 1 / 3, 1.0)

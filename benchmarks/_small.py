@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import subprocess
 import sys
@@ -43,7 +44,8 @@ def write_study(folder: Path, **changes: Any) -> Path:  # noqa: ANN401 - section
 def bakeoff(*words: str | Path, check: bool = True) -> tuple[int, dict[str, Any]]:
     """Run one verb with ``--json`` in a process of its own; return its exit code and document."""
     command = [sys.executable, "-m", "bakeoff.cli", *map(str, words), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    quiet = {"BAKEOFF_COST_BOOK": "off"} | os.environ  # a benchmark teaches this machine nothing unless it says so
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)
     if check and done.returncode not in {0, 3}:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
     return done.returncode, json.loads(done.stdout) if done.stdout.strip() else {}

@@ -24,9 +24,22 @@ from pathlib import Path
 _PINNED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 os.environ.update(dict.fromkeys(_PINNED, "1"))  # before numpy is imported
 
-from benchmarks import finish  # noqa: E402 - threads are pinned first
+from bakeoff.schema.errors import DataError  # noqa: E402 - threads are pinned first
+from benchmarks import finish  # noqa: E402
 from benchmarks._search_figures import ZONE, Figure, met, of_added, of_study, of_twins, overall  # noqa: E402
-from benchmarks._search_runs import PEERS, SLOW, Run, Study, add_family, families, run, time_plan, twins, variants  # noqa: E402
+from benchmarks._search_runs import (  # noqa: E402
+    PEERS,
+    SLOW,
+    Run,
+    Study,
+    add_family,
+    book_of,
+    families,
+    run,
+    time_plan,
+    twins,
+    variants,
+)
 
 _TABLES = Path(__file__).parent / "tables"
 _WORKERS = 2
@@ -56,7 +69,9 @@ def jobs(pool: ProcessPoolExecutor, study: Study, replays: int, peers: Sequence[
 def blurred(pool: ProcessPoolExecutor, study: Study, replays: int) -> Jobs:
     """Start replays in which predicted prices are wrong; none under a limit."""
     last = -(-replays // _LIMITED) if study.limit is None else 0
-    return [pool.submit(run, study, range(start, min(start + _CHUNK, last)), [], _BLUR) for start in range(0, last, _CHUNK)]
+    return [
+        pool.submit(run, study, range(start, min(start + _CHUNK, last)), [], _BLUR) for start in range(0, last, _CHUNK)
+    ]
 
 
 def points(figure: Figure, digits: int = 2) -> str:
@@ -83,21 +98,37 @@ def say_study(name: str, found: Figure) -> None:
         print(f"  prices off by 1.5   cost geometric {points(wrong['cost'], 1)} %, regret mean {points(wrong['regret'])}, "
               f"inside {points(wrong['inside'], 1)} % ({wrong['inside']['n']} replays)")  # fmt: skip
     if found["peers"]:
-        print(f"  {'peer at our cost':<20} {'n':>4} {'regret, points':>20} {'more than ours':>22} {'ratio':>6} {'as good at':>22}")
+        print(
+            f"  {'peer at our cost':<20} {'n':>4} {'regret, points':>20} {'more than ours':>22} {'ratio':>6} {'as good at':>22}"
+        )
     for peer, figures in found["peers"].items():
         times = "" if figures["ratio"] is None else f"{figures['ratio']:.1f}"
-        needs = "never" if figures["needs"] is None else f"{100 * figures['needs']:.1f} % ({figures['needs_times_ours']:.1f} x ours)"
+        needs = (
+            "never"
+            if figures["needs"] is None
+            else f"{100 * figures['needs']:.1f} % ({figures['needs_times_ours']:.1f} x ours)"
+        )
         more = points(figures["more_than_ours"])
-        print(f"  {peer:<20} {figures['regret']['n']:>4} {points(figures['regret']):>20} {more:>22} {times:>6} {needs:>22}")
+        print(
+            f"  {peer:<20} {figures['regret']['n']:>4} {points(figures['regret']):>20} {more:>22} {times:>6} {needs:>22}"
+        )
 
 
 def say_trust(found: Figure) -> None:
     """Print stated confidence against how often it was right."""
-    names = {"all": "all decisions", "from_95": "stated >= .95", "90": "stated ~ .90", "95": "stated ~ .95", "99": "stated ~ .99"}
+    names = {
+        "all": "all decisions",
+        "from_95": "stated >= .95",
+        "90": "stated ~ .90",
+        "95": "stated ~ .95",
+        "99": "stated ~ .99",
+    }
     for key, words in names.items():
         one = found[key]
         if one["stated"] is not None:
-            print(f"  {words:<19} n {one['right']['n']:>4}: stated {100 * one['stated']:.1f} %, right {points(one['right'], 1)} %")
+            print(
+                f"  {words:<19} n {one['right']['n']:>4}: stated {100 * one['stated']:.1f} %, right {points(one['right'], 1)} %"
+            )
 
 
 def say_all(total: Figure, plan_ms: float, added: Figure, doubled: Figure) -> None:
@@ -121,15 +152,32 @@ def say_all(total: Figure, plan_ms: float, added: Figure, doubled: Figure) -> No
           f"{points(doubled['chosen'], 1)} %; without twins declared better {points(doubled['declared_better_without'], 1)} %")  # fmt: skip
 
 
+def complete(paths: Sequence[Path]) -> list[Path]:
+    """Return the tables in which everything was recorded: in others nobody knows the truth; those are named and left out."""
+    found = [path for path in paths if book_of(path).table.known.all()]
+    for path in paths:
+        if path not in found:
+            print(f"{path.stem}: recorded in part, left out", file=sys.stderr)
+    if not found:
+        what = "no complete table to search"
+        raise DataError(what, got=", ".join(str(path) for path in paths) or "none")
+    return found
+
+
 def search(chosen: argparse.Namespace) -> tuple[dict[str, Figure], list[Run], Figure, Figure]:
     """Run every replay in two processes, saying each study when it is done; return studies, replays, families added, twins."""
     studies = [study for path in chosen.tables for study in variants(path)]
     figures: dict[str, Figure] = {}
     runs: list[Run] = []
     with ProcessPoolExecutor(_WORKERS, mp_context=get_context("spawn")) as pool:
-        waiting = [(study, jobs(pool, study, chosen.replays, chosen.peers), blurred(pool, study, chosen.replays)) for study in studies]
+        waiting = [
+            (study, jobs(pool, study, chosen.replays, chosen.peers), blurred(pool, study, chosen.replays))
+            for study in studies
+        ]
         seeds = range(min(_ADDED, chosen.replays))
-        more = [pool.submit(add_family, Study(path), family, seeds) for path in chosen.tables for family in families(path)]
+        more = [
+            pool.submit(add_family, Study(path), family, seeds) for path in chosen.tables for family in families(path)
+        ]
         seeds = range(-(-chosen.replays // _LIMITED))
         pairs = [pool.submit(twins, Study(path), seeds) for path in chosen.tables]
         for study, ours, wrong in waiting:
@@ -147,12 +195,18 @@ def main() -> int:
     """Replay, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replays", type=int, default=200)
-    parser.add_argument("--tables", nargs="+", type=Path, default=sorted(_TABLES.glob("*.table")), help="table files, or names of shipped ones")
+    parser.add_argument(
+        "--tables",
+        nargs="+",
+        type=Path,
+        default=sorted(_TABLES.glob("*.table")),
+        help="table files, or names of shipped ones",
+    )
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--out", type=Path, help="write every replay here, one JSON object a line")
     parser.add_argument("--json", action="store_true", help="print the last line only")
     chosen = parser.parse_args()
-    chosen.tables = [path if path.exists() else _TABLES / f"{path}.table" for path in chosen.tables]
+    chosen.tables = complete([path if path.exists() else _TABLES / f"{path}.table" for path in chosen.tables])
     studies, runs, added, doubled = search(chosen)
     if chosen.out:
         chosen.out.write_text("".join(json.dumps(asdict(one)) + "\n" for one in runs), encoding="utf-8")

@@ -131,8 +131,8 @@ def _zh_recipes() -> tuple[Recipe, ...]:
 
 def _few_recipes() -> tuple[Recipe, ...]:
     asked = [
-        {"language": language, "shots": shots, "calibrate": 32, "tokens": 64}
-        for language, shots in (("zh", 0), ("zh", 6), ("en", 0))
+        {"language": language, "shots": shots, "calibrate": 32, "tokens": tokens}
+        for language, shots, tokens in (("zh", 0, 64), ("zh", 0, 96), ("zh", 6, 96), ("en", 0, 64))
     ]
     return (
         *listed("baseline", models.majority, [{"rule": "majority"}], simplicity=0),

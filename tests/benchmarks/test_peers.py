@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
+from bakeoff.schema.errors import DataError
 from bakeoff.search.replay import Book, Replay
 from bakeoff.search.table import Arm, Prefix, Table
-from benchmarks import ROOT, _search_runs
+from benchmarks import ROOT, _search_runs, search
 from benchmarks._peers import TRIALS, Walk, asha, capped, eta_of, exhaustive, halving, random_search, shuffled
 from benchmarks._peers_frugal import frugal, scaled
 from benchmarks._search_figures import (
@@ -42,14 +43,18 @@ def world(seed: int = 0) -> Table:
     """Twenty arms of four families; heads share an embedding and do not all train; networks are slow, dear and good."""
     random = np.random.default_rng(seed)
     arms = [Arm("base.majority", "base", {}, trains=False)]
-    arms += [Arm(f"line.{c}-{unit}", "line", {"C": c, "unit": unit}) for c in (0.1, 1.0, 10.0) for unit in ("char", "word")]
+    arms += [
+        Arm(f"line.{c}-{unit}", "line", {"C": c, "unit": unit}) for c in (0.1, 1.0, 10.0) for unit in ("char", "word")
+    ]
     arms += [Arm(f"head.{c}", "head", {"C": c}, prefix="embedding") for c in (0.1, 1.0, 10.0)]
     arms += [Arm("head.nearest", "head", {"C": 0.0}, prefix="embedding", trains=False)]
     arms += [Arm(f"net.{w}-{r}", "net", {"width": w, "rate": r}) for w in (16, 32, 64) for r in (0.01, 0.02, 0.03)]
     level = {"base": 0.5, "line": 0.78, "head": 0.81, "net": 0.86}
     price = {"base": 0.01, "line": 0.4, "head": 0.2, "net": 9.0}
     shape = (len(arms), len(FRACTIONS), 2)
-    build = np.array([[[price[arm.family] * (1 + 0.1 * place) * part] * 2 for part in FRACTIONS] for place, arm in enumerate(arms)])
+    build = np.array(
+        [[[price[arm.family] * (1 + 0.1 * place) * part] * 2 for part in FRACTIONS] for place, arm in enumerate(arms)]
+    )
     chance = np.array([level[arm.family] + 0.01 * random.standard_normal() for arm in arms])
     grown = chance[:, None] - 0.02 * (np.power(FRACTIONS, -0.5) - 1.0) * np.array([arm.trains for arm in arms])[:, None]
     actual = random.integers(0, 2, ROWS).astype(np.uint8)
@@ -90,7 +95,9 @@ def test_everything_once_costs_what_the_book_says(book):
     for arm in range(len(book.table.arms)):
         replay.look(arm, 3)
     assert replay.spent == pytest.approx(book.cost_of_all(300), abs=1e-6)
-    assert cost_of(book, 300, np.ones(len(book.table.arms), dtype=np.bool_)) == pytest.approx(book.cost_of_all(300), abs=1e-9)
+    assert cost_of(book, 300, np.ones(len(book.table.arms), dtype=np.bool_)) == pytest.approx(
+        book.cost_of_all(300), abs=1e-9
+    )
 
 
 def test_a_look_taken_again_is_free(book):
@@ -322,13 +329,33 @@ def test_a_setting_that_nobody_has_becomes_the_nearest_arm(book):
 
 
 def a_run(regret: float, stated: float = 0.96, cost: float = 10.0, **peers) -> Run:
-    return Run("a", 0, cost, 100.0, 100.0, regret, stated, separated=False, rule="confident", moves=3, planner=0.1, wasted=0.0, arm="x", peers=peers)
+    return Run(
+        "a",
+        0,
+        cost,
+        100.0,
+        100.0,
+        regret,
+        stated,
+        separated=False,
+        rule="confident",
+        moves=3,
+        planner=0.1,
+        wasted=0.0,
+        arm="x",
+        peers=peers,
+    )
 
 
 @pytest.mark.parametrize(("hits", "of"), [(0, 5), (7, 10), (199, 200), (200, 200)])
 def test_shares_have_wilson_intervals(hits, of):
     low, high = proportion_confint(hits, of, method="wilson")
-    assert share(hits, of) == {"value": hits / of, "low": pytest.approx(low, abs=1e-6), "high": pytest.approx(high, abs=1e-6), "n": of}
+    assert share(hits, of) == {
+        "value": hits / of,
+        "low": pytest.approx(low, abs=1e-6),
+        "high": pytest.approx(high, abs=1e-6),
+        "n": of,
+    }
 
 
 def test_a_share_of_nothing_says_nothing():
@@ -340,7 +367,10 @@ def test_a_bootstrap_interval_of_a_mean_is_that_of_the_normal_law():
     found = booted([values], mean)
     half = 1.96 * values.std() / 20
     assert found["value"] == pytest.approx(values.mean())
-    assert (found["low"], found["high"]) == (pytest.approx(values.mean() - half, abs=0.02), pytest.approx(values.mean() + half, abs=0.02))
+    assert (found["low"], found["high"]) == (
+        pytest.approx(values.mean() - half, abs=0.02),
+        pytest.approx(values.mean() + half, abs=0.02),
+    )
 
 
 def test_regret_is_read_off_a_trajectory_at_a_cost(book):
@@ -364,7 +394,10 @@ def test_the_cost_to_be_as_good_is_where_the_mean_regret_first_falls_low_enough(
 
 
 def test_a_peer_is_read_at_our_cost_in_the_same_replay():
-    runs = [a_run(0.0, cost=10.0, asha=[(0.0, 0.3), (0.2, 0.0)]), a_run(0.01, cost=30.0, asha=[(0.0, 0.3), (0.2, 0.02)])]
+    runs = [
+        a_run(0.0, cost=10.0, asha=[(0.0, 0.3), (0.2, 0.0)]),
+        a_run(0.01, cost=30.0, asha=[(0.0, 0.3), (0.2, 0.02)]),
+    ]
     found = against(runs, "asha")
     assert found["regret"]["value"] == pytest.approx((0.3 + 0.02) / 2)
     assert found["more_than_ours"]["value"] == pytest.approx(0.16 - 0.005)
@@ -385,11 +418,16 @@ def test_reliability_bins_stated_confidence():
 def test_bars_are_missed_when_they_are_missed():
     good = [a_run(0.0, stated, cost=8.0, asha=[(0.0, 0.1)]) for stated in (0.9, 0.95, 0.99) for _ in range(50)]
     bad = [replace(one, cost=50.0, regret=0.2, wasted=1.0, planner=5.0) for one in good]
-    quiet, loud = of_twins([(False, True)] * 40, [replace(good[0], separated=True)]), of_twins([(True, True)] * 40, good)
+    quiet, loud = (
+        of_twins([(False, True)] * 40, [replace(good[0], separated=True)]),
+        of_twins([(True, True)] * 40, good),
+    )
     cheap, dear = of_added([Added("a", "net", 1.0, 2.0, 0.0)]), of_added([Added("a", "net", 3.0, 2.0, 0.0)])
     fine = met(overall({"a": of_study(good)}, good), cheap, quiet, 10.0)
     poor = met(overall({"a": of_study(bad)}, bad), dear, loud, 90.0)
-    assert {name for name, is_met in fine.items() if not is_met} == {"calibrated"}  # all were right, more often than was stated at 90 %
+    assert {name for name, is_met in fine.items() if not is_met} == {
+        "calibrated"
+    }  # all were right, more often than was stated at 90 %
     assert not any(poor.values())
 
 
@@ -440,15 +478,49 @@ def test_a_family_added_to_a_finished_study_keeps_what_was_seen(tmp_path):
     assert found.regret >= 0.0
 
 
+def test_tables_recorded_in_part_are_left_out(tmp_path, capsys):
+    whole, part = tmp_path / "whole.table", tmp_path / "part.table"
+    table = world()
+    known = table.known.copy()
+    known[3] = False
+    table.save(whole)
+    replace(table, known=known).save(part)
+    _search_runs.book_of.cache_clear()
+    assert search.complete([part, whole]) == [whole]
+    assert "part: recorded in part" in capsys.readouterr().err
+    with pytest.raises(DataError):
+        search.complete([part])
+
+
 @pytest.mark.slow
 def test_the_benchmark_prints_one_object_last(tmp_path):
     path = tmp_path / "world.table"
     world().save(path)
-    command = [sys.executable, "-m", "benchmarks.search", "--replays", "3", "--tables", str(path), "--peers", "exhaustive", "asha"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.search",
+        "--replays",
+        "3",
+        "--tables",
+        str(path),
+        "--peers",
+        "exhaustive",
+        "asha",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["benchmark"] == "search"
     assert {"world", "world@limit"} == set(last["studies"])
     assert last["studies"]["world"]["replays"] == 3
-    assert set(last["met"]) >= {"cost", "inside_at_95", "lowest_regret", "planner", "plan_time", "nothing_wasted", "twins", "added_family"}
+    assert set(last["met"]) >= {
+        "cost",
+        "inside_at_95",
+        "lowest_regret",
+        "planner",
+        "plan_time",
+        "nothing_wasted",
+        "twins",
+        "added_family",
+    }
     assert last["met"]["nothing_wasted"]

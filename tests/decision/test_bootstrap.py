@@ -199,3 +199,18 @@ def test_mistakes_and_right_answers_add_up() -> None:
         E5.id
     ]
     assert found.accuracy + found.mistakes.sum(axis=0) == pytest.approx(np.ones(300), abs=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "balanced_accuracy", "f1"])
+def test_cells_are_drawn_as_rows_are(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few classes only cells of the confusion table are drawn; the posterior is the same as from the columns of the metric."""
+    evidence = make_world([CHAR, E5])
+    judging = Judging(metric, 1, ((0, 1),))
+    few = QualityPosterior(views(evidence), judging, 200, 0, 0).quality()
+    monkeypatch.setattr("bakeoff.decision.posterior._FEW", 1)
+    many = QualityPosterior(views(evidence), judging, 200, 0, 0).quality()
+    for name, found in few.items():
+        assert found.draws == pytest.approx(many[name].draws, abs=1e-5)
+        assert found.accuracy == pytest.approx(many[name].accuracy, abs=1e-5)
+        assert found.mistakes == pytest.approx(many[name].mistakes, abs=1e-5)
+        assert found.value == pytest.approx(many[name].value, abs=1e-7)

@@ -16,7 +16,7 @@ from bakeoff.schema.costs import COST_PARTS, CostBook
 from bakeoff.schema.trial import StepKind
 from bakeoff.search.amounts import Embedded
 from bakeoff.search.costs import GRID, CostModel, on_grid
-from bakeoff.search.factors import Seconds, covariance
+from bakeoff.search.factors import BIAS, Seconds, covariance
 from bakeoff.search.prefix import steps_of
 from tests.search.worlds import SPLIT, profile, words
 
@@ -107,7 +107,8 @@ def test_intervals_hold_what_they_promise() -> None:
     for _ in range(60):
 
         def draw(level: str) -> np.ndarray:
-            return rng.multivariate_normal(np.zeros(len(COST_PARTS)), covariance(level))
+            middle = np.array(BIAS) if level == "machine" else np.zeros(len(COST_PARTS))
+            return rng.multivariate_normal(middle, covariance(level))
 
         machine, families = draw("machine"), {"linear": draw("family"), "boosting": draw("family")}
         rows, truths = [], []

@@ -42,18 +42,22 @@ def machine_hours(peak: float, growth: float, horizon: float, capacity: ArrayLik
     Whole machines, at least one, bought as the peak grows; the horizon is cut into twelve equal periods, each of them
     provided for its middle.
     """
-    sustained = np.asarray(capacity, dtype=np.float64)
+    each = 1.0 / np.maximum(np.asarray(capacity, dtype=np.float64), 1e-12)
     if abs(growth) < 1e-12:
-        return _whole(peak, sustained) * (horizon / 3600.0)
+        return _whole(peak, each) * (horizon / 3600.0)
     middles = (np.arange(_PERIODS) + 0.5) / _PERIODS * horizon / YEAR
     loads = peak * (1.0 + growth) ** middles
-    total = sum((_whole(float(load), sustained) for load in loads), start=np.zeros(sustained.shape))
+    total = np.zeros(each.shape)
+    for load in loads:
+        total += _whole(float(load), each)
     hours: NDArray[np.float64] = total * (horizon / 3600.0 / _PERIODS)
     return hours
 
 
-def _whole(load: float, capacity: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.maximum(1.0, np.ceil(load / np.maximum(capacity, 1e-12) - 1e-9))
+def _whole(load: float, each: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return whole machines, at least one, for a load of which ``each`` is a machine's share per request per second."""
+    count = np.asarray(each * load - 1e-9)
+    return np.maximum(np.ceil(count, out=count), 1.0, out=count)
 
 
 def sustained_rate(service: ArrayLike, limits: dict[float, float], seed: int = 0) -> Measurement:

@@ -110,7 +110,9 @@ def _trained(seconds: float, reused: float, rows: int) -> Measurement:
     if not reused:
         return took
     remark = f"{reused:.3g} s of it is what vectors took that an earlier build had computed"
-    return took.model_copy(update={"remark": remark, "remark_zh": f"其中 {reused:.3g} 秒是此前构建已算好的向量当时所用的时间"})
+    return took.model_copy(
+        update={"remark": remark, "remark_zh": f"其中 {reused:.3g} 秒是此前构建已算好的向量当时所用的时间"}
+    )
 
 
 def _convert(job: Job, plan: StepPlan, store: ArtifactStore, frozen: Frozen, made: _Made) -> Outcome:
@@ -153,7 +155,12 @@ def _converted(job: Job, plan: StepPlan, frozen: Frozen, made: _Made, directory:
 
 
 def _context(
-    job: Job, frozen: Frozen, out: Path, train: Examples, calibrate: Examples, members: tuple[Member, ...],
+    job: Job,
+    frozen: Frozen,
+    out: Path,
+    train: Examples,
+    calibrate: Examples,
+    members: tuple[Member, ...],
     features: FeatureStore | None,
 ) -> BuildContext:
     return BuildContext(
@@ -202,7 +209,12 @@ def _member(reference: MemberRef, table: dict[str, NDArray[Any]], rows: NDArray[
 
 
 def _probabilities(
-    artifact: Artifact, directory: Path, loader: str | None, frozen: Frozen, indices: NDArray[np.int32], threads: int,
+    artifact: Artifact,
+    directory: Path,
+    loader: str | None,
+    frozen: Frozen,
+    indices: NDArray[np.int32],
+    threads: int,
     features: FeatureStore | None = None,
 ) -> NDArray[np.float64]:
     """Return raw probabilities on calibrate rows, predicted by the runtime that loads this format, with features it may know."""

@@ -99,7 +99,10 @@ class Imagination:
         return replace(self.evidence, candidates=tuple(names.values()), results=(*self.evidence.results, *self.rows))
 
     def _best(self, finalists: Sequence[str]) -> tuple[str, ...]:
-        """Whoever a decision would most likely name: the two best of the final."""
+        """Whoever a decision would most likely name: who was named and checked already, else the two best of the final."""
+        checked = {row.result.candidate for row in self.evidence.results if row.result.kind == "risk"}
+        if checked & set(finalists):
+            return tuple(name for name in finalists if name in checked)
         return tuple(sorted(finalists, key=lambda name: (-self._accuracy(name, 1.0), name))[:2])
 
     # ------------------------------------------------------------------------------------------------------ answering

@@ -141,37 +141,46 @@ def plan_move(
     finish = None if state.complete else completing(state.leader, possible, judged)
     if not possible:
         return Move(None, 0.0, state, "exhausted")
-    strangers = unseen(field, looks, possible)
-    if strangers:
-        return Move(min(strangers, key=lambda option: (option.seconds, option.arm)), 0.0, state)
+    total = whole(possible, spent)
+    stranger = unseen(field, looks, possible)
+    if stranger is not None:
+        return Move(stranger, 0.0, state)
     if state.p_good >= rules.confidence:
         return Move(finish, 0.0, state, None if finish else "confident")
-    gains = _gains(state, looks, possible, rules)
-    seconds = np.array([max(option.seconds, 1e-3) for option in possible])
+    best, gain, rule = _worthwhile(state, looks, _hopeful(state, possible), rules, total)
+    return Move(finish if best is None else best, gain, state, rule if best is None and finish is None else None)
+
+
+def _worthwhile(
+    state: State, looks: Sequence[Look], options: Sequence[Option], rules: Rules, total: float
+) -> tuple[Option | None, float, Rule]:
+    """Return the option of the largest expected gain per second, or None and the rule that says that none is worth it."""
+    if not options:
+        return None, 0.0, "worthless"
+    gains = _gains(state, looks, options, rules)
+    seconds = np.array([max(option.seconds, 1e-3) for option in options])
     paying = gains > rules.least * rules.zone
-    stop: Rule = "worthless"
-    if rules.worth is not None and paying.any():
-        paying &= gains * rules.worth > seconds * rules.price
-        stop = "priced"
     if not paying.any():
-        return Move(finish, 0.0, state, None if finish else stop)
-    if (
-        rules.patience
-        and (np.where(paying, gains, 0.0) / seconds).max() * rules.patience * whole(possible, spent) < rules.zone
-    ):
-        return Move(finish, 0.0, state, None if finish else "slow")
-    rate = np.where(paying, gains, gains * 1e-6) / seconds
+        return None, 0.0, "worthless"
+    if rules.worth is not None:
+        paying &= gains * rules.worth > seconds * rules.price
+        if not paying.any():
+            return None, 0.0, "priced"
+    rate = np.where(paying, gains, 0.0) / seconds
+    if rules.patience and rate.max() * rules.patience * total < rules.zone:
+        return None, 0.0, "slow"
     best = int(np.lexsort((seconds, -rate))[0])
-    return Move(possible[best], float(gains[best]), state)
+    return options[best], float(gains[best]), "exhausted"
 
 
-def unseen(field: Field, looks: Sequence[Look], options: Sequence[Option]) -> list[Option]:
-    """Return the options of families nobody has looked at: each gets one look, the cheapest, whatever its relatives elsewhere did.
+def unseen(field: Field, looks: Sequence[Look], options: Sequence[Option]) -> Option | None:
+    """Return the cheapest look at a family nobody has looked at: each gets one, whatever its relatives elsewhere did.
 
     How families differ is not learnt from other families: the first two may be the two worst.
     """
     known = {int(field.family[look.arm]) for look in looks}
-    return [option for option in options if int(field.family[option.arm]) not in known]
+    fresh = [option for option in options if int(field.family[option.arm]) not in known]
+    return min(fresh, key=lambda option: (option.seconds, option.arm), default=None)
 
 
 def whole(options: Sequence[Option], spent: float) -> float:
@@ -213,6 +222,12 @@ def weigh(
         belief, may, leader, complete, float((most <= rules.zone).mean()), float((most <= 0.0).mean()),
         float(np.maximum(most, 0.0).mean()), p_better, noise,
     )  # fmt: skip
+
+
+def _hopeful(state: State, options: Sequence[Option]) -> list[Option]:
+    """Options of arms that could still be the best; looks at others could only tell of relatives."""
+    near = set(_near(state.belief, state.alive, state.leader).tolist())
+    return [option for option in options if option.arm in near]
 
 
 def _near(belief: Belief, alive: NDArray[np.bool_], leader: int) -> NDArray[np.int64]:

@@ -74,14 +74,14 @@ def _options(replay: Replay, arm: int, looks: list[Look]) -> Iterator[Option]:
     reached = max((look.share for look in looks), default=0.0)
     for level in range(len(table.fractions)) if table.arms[arm].trains else (last,):
         share = table.fractions[level]
-        if not table.known[arm, level].any() or share < reached:
+        if not replay.trainings(arm, level) or share < reached:
             continue
         had = max((look.rows.size for look in looks if look.share == share), default=0)
         for rows in ladder(replay, arm, level):
             if rows > had:
                 yield Option(arm, share, 0, rows, replay.price(arm, level, 0, rows))
     again = len({look.seed for look in looks if look.share >= 1.0})
-    if reached >= 1.0 and table.arms[arm].trains and again < table.seeds:
+    if reached >= 1.0 and table.arms[arm].trains and again < len(replay.trainings(arm, last)):
         rows = max(look.rows.size for look in looks if look.share >= 1.0)
         yield Option(arm, 1.0, again, rows, replay.price(arm, last, again, rows))
 

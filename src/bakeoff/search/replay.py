@@ -29,9 +29,13 @@ class Book:
     def truth(self) -> Array:
         """Metric at the full share over all recorded rows, averaged over seeds (A,)."""
         table = self.table
-        return np.array(
-            [np.mean([self.score(arm, len(table.fractions) - 1, seed) for seed in range(table.seeds)]) for arm in range(len(table.arms))]
-        )  # fmt: skip
+        last = len(table.fractions) - 1
+        return np.array([self._mean(arm, last) for arm in range(len(table.arms))])
+
+    def _mean(self, arm: int, level: int) -> float:
+        """Mean score over the seeds that were recorded; an arm never recorded there is worth nothing."""
+        known = np.flatnonzero(self.table.known[arm, level])
+        return float(np.mean([self.score(arm, level, int(seed)) for seed in known])) if known.size else 0.0
 
     def score(self, arm: int, level: int, seed: int) -> float:
         """Metric of one cell over all recorded rows."""
@@ -56,11 +60,15 @@ class Book:
         """
         table = self.table
         used = {arm.prefix for arm in table.arms if arm.prefix}
-        shared = sum(table.prefixes[name].fixed + table.prefixes[name].per_row * (table.train + select) for name in used)
+        shared = sum(
+            table.prefixes[name].fixed + table.prefixes[name].per_row * (table.train + select) for name in used
+        )
         best = int(self.truth.argmax())
         prefix = table.arms[best].prefix
         again = table.predict[best] + (table.prefixes[prefix].per_row if prefix else 0.0)
-        return float(table.build[:, -1, :].mean(axis=1).sum() + select * table.predict.sum() + shared + confirm * again)
+        recorded = np.maximum(table.known[:, -1, :].sum(axis=1), 1)
+        build = (np.where(table.known[:, -1, :], table.build[:, -1, :], 0.0).sum(axis=1) / recorded).sum()
+        return float(build + select * table.predict.sum() + shared + confirm * again)
 
 
 @dataclass
@@ -131,7 +139,7 @@ class Replay:
         self.bills.append((arm, self.table.fractions[level], seed, cost, split == "confirm"))
         self._settle(arm, level, seed, count, split)
         found = Look(
-            arm, self.table.fractions[level], seed, np.arange(count), self.values(arm, level, seed, split)[:count]
+            arm, self.table.fractions[level], seed, np.arange(count), self.values(arm, level, seed, split, count)
         )
         if split == "select":
             self.looks = [
@@ -140,17 +148,23 @@ class Replay:
             self.looks.append(found)
         return found
 
-    def values(self, arm: int, level: int, seed: int, split: str) -> Array:
-        """Per-row values (n,) whose mean is the metric on the split's rows."""
-        rows, table = self._rows[split], self.table
-        predicted = table.predicted[arm, level, self.order[seed % table.seeds]][rows]
+    def trainings(self, arm: int, level: int) -> list[int]:
+        """Training seeds recorded for a cell, in the order in which this study meets them."""
+        return [int(seed) for seed in self.order if self.table.known[arm, level, seed]]
+
+    def values(self, arm: int, level: int, seed: int, split: str, count: int) -> Array:
+        """Per-row values (n,) whose mean is the metric on the split's first ``count`` rows."""
+        rows, table = self._rows[split][:count], self.table
+        predicted = table.predicted[arm, level, self.trainings(arm, level)[seed]][rows]
         return row_values(table.metric, table.actual[rows], predicted, positive=table.positive)
 
     def _parts(self, arm: int, level: int, seed: int, rows: int, split: str) -> tuple[float, float, float]:
         table, one = self.table, self.table.arms[arm]
         level = level if one.trains else len(table.fractions) - 1
         build = (
-            0.0 if (arm, level, seed) in self._built else float(table.build[arm, level, self.order[seed % table.seeds]])
+            0.0
+            if (arm, level, seed) in self._built
+            else float(table.build[arm, level, self.trainings(arm, level)[seed]])
         )
         news = max(0, rows - self._judged.get((arm, level, seed, split), 0))
         shared = 0.0

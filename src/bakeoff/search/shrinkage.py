@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-_ROUNDS = 5
+_ROUNDS = 4
 _STEP = 1.5
-_SETTLED = 0.02
+_SETTLED = 0.05
 _ROBUST = 2.5
 """Noise beyond this many standard deviations counts less (Huber's weights): one disturbed step does not move a factor."""
 _BELIEF = 8.0

@@ -54,6 +54,8 @@ _KINDS = 4
 _DOUBT = 2.0
 """Arms' worth of the shipped guess in how much the settings of a family differ."""
 _WIDTHS = (0.1, 3.0)
+_TAIL = 2.5
+"""Standard deviations from what all other looks say, beyond which a look is not taken at its word."""
 _FIT = 160
 """Looks the fit is made on at most, those at the largest shares."""
 _START = 0.85
@@ -225,6 +227,7 @@ def believe(field: Field, sights: Sights, spreads: Spreads | None = None) -> Bel
     """Return what follows for every arm from what was seen; the spreads are fitted when none are given."""
     chosen = spreads or _fitted(field, sights)
     field = field.widened(_widths(field, chosen, sights))
+    sights = sights if spreads is not None else calmed(field, chosen, sights)
     base = np.full(field.size, _START)
     everyone = np.arange(field.size)
     prior = _alone(field, chosen, everyone)
@@ -237,6 +240,24 @@ def believe(field: Field, sights: Sights, spreads: Spreads | None = None) -> Bel
     half = np.asarray(np.linalg.solve(root, cross.T), dtype=np.float64)
     mean: Array = base + half.T @ np.linalg.solve(root, centred)
     return Belief(field, chosen, sights, mean, np.maximum(prior - (half**2).sum(axis=0), 1e-12), half, root)
+
+
+def calmed(field: Field, spreads: Spreads, sights: Sights) -> Sights:
+    """Return the looks with the error of those that nothing else explains made wide: a heavy tail, by one step of reweighting.
+
+    A look is held against what all the others say of it. One broken training must not bend the curves of a whole study.
+    """
+    if sights.arm.size < _ENOUGH:
+        return sights
+    h = rise(sights.share, spreads.exponent) * field.trains[sights.arm]
+    root, centred = _factor(field, spreads, sights, h)
+    inverse = np.linalg.inv(root)
+    precision = inverse.T @ inverse
+    alone = np.diag(precision)
+    surprise = (precision @ centred) / np.sqrt(alone)
+    wide = np.maximum(np.abs(surprise) / _TAIL, 1.0)
+    found: Array = sights.noise + (wide**2 - 1.0) / alone
+    return replace(sights, noise=found)
 
 
 def _rises(belief: Belief) -> Array:

@@ -41,14 +41,14 @@ def probe(race: Race, candidate: Candidate) -> Trial:
 
 
 def _bases(race: Race, scene: Scene, state: State) -> Iterator[str]:
-    """The listed arm whose relatives do best, of every surviving family with the same pretrained weights."""
+    """Yield the listed arms around which survivors stand, the best first: settings are only compared around the same listed arm."""
     seen = set()
     order = sorted(range(len(scene.arms)), key=lambda place: (-state.belief.mean[place], scene.arms[place]))
     for place in order:
         one = race.first(scene.arms[place])
         near = place == state.leader or (state.p_better[place] >= NEAR and bool(scene.seen(place)))
         name = (one.family, one.variant.base or one.variant.name)
-        if not near or not scene.alive[place] or name in seen or not one.variant.trains:
+        if not near or not scene.alive[place] or name in seen:
             continue
         seen.add(name)
         base = f"{name[0]}.{name[1]}"
