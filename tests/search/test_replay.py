@@ -16,7 +16,7 @@ from bakeoff.search.table import Table
 from bakeoff.tasks.scoring import score
 from tests.search.tables import CHEAP_WINS, DEAR_WINS, table
 
-ROWS = 1500
+ROWS = 3000
 
 
 @pytest.fixture(scope="module")

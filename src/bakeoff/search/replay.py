@@ -47,7 +47,10 @@ class Book:
         """The arms as the planner sees them."""
         arms = self.table.arms
         return field_of(
-            [arm.family for arm in arms], [arm.params for arm in arms], [arm.trains for arm in arms], self.table.train
+            [f"{arm.family}:{arm.prefix or ''}" for arm in arms],
+            [arm.params for arm in arms],
+            [arm.trains for arm in arms],
+            self.table.train,
         )
 
     def cost_of_all(self, select: int, confirm: int = 0) -> float:

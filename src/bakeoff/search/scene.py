@@ -68,7 +68,7 @@ def scene_of(race: Race) -> Scene:
     found = Scene(
         arms=arms,
         field=field_of(
-            [one.family for one in firsts],
+            [f"{one.family}:{one.variant.weights or one.variant.hub or ''}" for one in firsts],
             [_settings(one) for one in firsts],
             [one.variant.trains for one in firsts],
             np.array([mine[-1] * race.profile.split.train for mine in shares]),

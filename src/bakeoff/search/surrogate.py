@@ -120,7 +120,7 @@ def field_of(
         table = _features([params[int(index)] for index in mine])
         distance = ((table[:, None, :] - table[None, :, :]) ** 2).sum(axis=2)
         alike[np.ix_(mine, mine)] = np.exp(-distance / (2.0 * length**2))
-    serious = np.array([name != "baseline" for name in families], dtype=np.bool_)
+    serious = np.array([not name.startswith("baseline") for name in families], dtype=np.bool_)
     many = np.broadcast_to(np.asarray(rows, dtype=np.float64), family.shape)
     return Field(family, alike, np.asarray(trains, dtype=np.bool_), serious, many, _common(families, params))
 
