@@ -23,7 +23,7 @@ from tests.road.conftest import Bakeoff, Ran, reviews, write_csv
 def test_a_run_decides_and_leaves_decision_and_reports(ran: Ran) -> None:
     assert ran.code == 0
     assert ran.decision["outcome"] in {"winner", "no_clear_winner"}
-    assert ran.decision["recommended"]["id"].startswith("linear.char.")
+    assert ran.decision["recommended"]["id"].startswith("linear.char")
     assert {"report.html", "report.md", "decision.json"} <= {path.name for path in ran.study.iterdir()}
 
 

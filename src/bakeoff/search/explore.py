@@ -39,7 +39,7 @@ def explore(race: Race) -> list[Trial]:
         return []
     scene.alive &= ~_beaten(race, scene)
     move = plan_move(
-        scene.field, scene.looks, _affordable(race, scene), rules_of(race), scene.alive, scene.judged, race.spent()
+        scene.field, scene.looks, _affordable(race, scene), rules_of(race), scene.alive, scene.judged, race.spent
     )
     option = move.option or _yardstick(race, scene, move.state)
     if option is not None:
@@ -60,7 +60,7 @@ def _tune(race: Race, scene: Scene, state: State) -> list[Trial]:
     wider.alive[: len(scene.arms)] &= scene.alive
     fresh = {place for place, arm in enumerate(wider.arms) if arm in race.made}
     options = [option for option in _affordable(race, wider) if option.arm in fresh]
-    move = plan_move(wider.field, wider.looks, options, rules_of(race), wider.alive, wider.judged, race.spent())
+    move = plan_move(wider.field, wider.looks, options, rules_of(race), wider.alive, wider.judged, race.spent)
     made, race.made = race.made, {}
     if move.option is None:
         return []
@@ -127,7 +127,7 @@ def _fail(race: Race) -> None:
 
 def _affordable(race: Race, scene: Scene) -> list[Option]:
     """Options that the planned time still holds."""
-    room = SHARE_OF_TIME * race.spec.budget.time - race.spent()
+    room = SHARE_OF_TIME * race.spec.budget.time - race.spent
     return [option for option in scene.options if option.seconds <= room]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
+from statistics import geometric_mean
 
 from pydantic import Field
 
@@ -106,7 +107,7 @@ def plan(evidence: StudyEvidence, *, second_price: float = 0.0) -> Plan:
         candidates=tuple(_planned(candidate, spec, profile, model) for candidate in candidates), fractions=preset(spec).fractions,
         steps=steps, spending=_spending(middle), stops_by=middle.stop, ledger=_ledger(evidence), expected=expected,
         exhaustive=Seconds.total(step.seconds for step in steps), learnt_from=evidence.costs.studies if evidence.costs else 0,
-        expected_computing=sum(run.computing for run in runs) / len(runs),
+        expected_computing=geometric_mean([max(run.computing, 1e-3) for run in runs]),
         expected_seconds=min(expected.mean, most), most_seconds=most, budget_seconds=spec.budget.time,
         money=_money(spec, candidates), currency=spec.value.currency,
     )  # fmt: skip
@@ -121,12 +122,12 @@ def imagined(evidence: StudyEvidence, model: CostModel, second_price: float) -> 
 
 
 def _expected(runs: Sequence[Imagined], model: CostModel) -> Seconds:
-    """Return what a run takes: the mean over the imagined ones, its range from how they differ and from what is not known of steps."""
+    """Return what a run takes: the typical imagined one (geometric mean), its range from how they differ and from what is not known of steps."""
     totals = [Seconds.total([*(seconds for _, seconds in run.trials), model.around]) for run in runs]
     count = len(totals)
     spread = _LUCK_MATTERS if count > 1 else 1.0
     return Seconds(
-        mean=sum(total.mean for total in totals) / count,
+        mean=geometric_mean([total.mean for total in totals]),
         low=min(total.low for total in totals) / spread,
         high=max(total.high for total in totals) * spread,
     )

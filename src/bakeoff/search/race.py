@@ -59,12 +59,20 @@ class Race:
         """Settings of this run."""
         return preset(self.spec)
 
+    @cached_property
+    def _listed(self) -> dict[str, list[tuple[str, Candidate]]]:
+        """Ids and candidates of every arm of the ledger that is no ensemble, the preferred path first."""
+        found: dict[str, list[tuple[str, Candidate]]] = {}
+        for candidate in self.evidence.candidates:
+            if candidate.family != "ensemble":
+                found.setdefault(candidate.arm, []).append((candidate.id, candidate))
+        return {arm: sorted(paths, key=lambda path: preference(path[1])) for arm, paths in found.items()}
+
     @property
     def singles(self) -> list[Candidate]:
         """Every candidate but the ensembles: the catalogue's in its order, then those made by tuning."""
         listed = [candidate for candidate in self.evidence.candidates if candidate.family != "ensemble"]
-        known = {candidate.id for candidate in listed}
-        return listed + [candidate for paths in self.made.values() for candidate in paths if candidate.id not in known]
+        return listed + [one for arm, paths in self.made.items() if arm not in self._listed for one in paths]
 
     @cached_property
     def costs(self) -> CostModel:
@@ -78,16 +86,17 @@ class Race:
 
     def arms(self) -> list[str]:
         """Every arm that is no ensemble, whether still in or not, in the order of the catalogue."""
-        return list(dict.fromkeys(candidate.arm for candidate in self.singles))
+        return list(dict.fromkeys([*self._listed, *self.made]))
 
     def first(self, arm: str) -> Candidate:
         """Any path of an arm: what it is and how it is trained is the same for all."""
-        return min((candidate for candidate in self.singles if candidate.arm == arm), key=preference)
+        return self._listed[arm][0][1] if arm in self._listed else self.made[arm][0]
 
     def price(self, trial: Trial) -> float:
         """Predicted seconds a trial would add, on a coarse grid, so that plans do not hang on microseconds."""
         return self.costs.planning(trial)
 
+    @cached_property
     def spent(self) -> float:
         """Predicted seconds of the looks taken so far: the budget's currency, the same on a fast and on a slow day."""
         total = 0.0
@@ -118,8 +127,9 @@ class Race:
         """The arm's paths that are still in, preferred one first: the library it was trained with, then exports."""
         if arm in self.combined:
             return [self.combined[arm]] if self.combined[arm].id not in self.out else []
-        mine = [candidate for candidate in self.singles if candidate.arm == arm and candidate.id not in self.out]
-        return sorted(mine, key=preference)
+        if arm in self._listed:
+            return [candidate for name, candidate in self._listed[arm] if name not in self.out]
+        return sorted((one for one in self.made.get(arm, ()) if one.id not in self.out), key=preference)
 
     def drop(self, candidates: Iterable[Candidate], kind: str, reason: Words, **facts: object) -> None:
         """Record that these candidates go no further; the first reason stays."""
@@ -132,8 +142,10 @@ class Race:
         fidelity = self.reached.get(arm)
         if fidelity is None:
             return None
-        mine = [self.combined[arm]] if arm in self.combined else [c for c in self.singles if c.arm == arm]
-        found = (self.seen.outcomes(candidate, fidelity) for candidate in sorted(mine, key=preference))
+        mine = (
+            [self.combined[arm]] if arm in self.combined else [candidate for _, candidate in self._listed.get(arm, [])]
+        )
+        found = (self.seen.outcomes(candidate, fidelity) for candidate in mine)
         return next((outcomes for outcomes in found if outcomes is not None), None)
 
     def seconds(self, trial: Trial) -> float:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,14 @@ class Scene:
 
     def seen(self, arm: int) -> list[Look]:
         """Looks at one arm."""
-        return [look for look in self.looks if look.arm == arm]
+        return self._seen.get(arm, [])
+
+    @cached_property
+    def _seen(self) -> dict[int, list[Look]]:
+        found: dict[int, list[Look]] = {}
+        for look in self.looks:
+            found.setdefault(look.arm, []).append(look)
+        return found
 
     def complete(self, arm: int) -> bool:
         """Whether an arm was trained on all it may be and judged on all its rows."""
