@@ -135,5 +135,15 @@ def _judged(
 
 def _step(one: Candidate, kind: str, fidelity: Fidelity, purpose: str, **more: Any) -> StepResult:  # noqa: ANN401 - fields of a step
     key = content_key(one.id, kind, fidelity, purpose, more.get("round"))
-    told = {"kind": kind, "name": kind, "candidate": one.id, "purpose": purpose, "fidelity": fidelity, "data": "large", **more}
-    return StepResult.model_validate({"key": key, "environment": "env", "wall_seconds": 1.0, "cpu_seconds": 1.0, **told})
+    told = {
+        "kind": kind,
+        "name": kind,
+        "candidate": one.id,
+        "purpose": purpose,
+        "fidelity": fidelity,
+        "data": "large",
+        **more,
+    }
+    return StepResult.model_validate(
+        {"key": key, "environment": "env", "wall_seconds": 1.0, "cpu_seconds": 1.0, **told}
+    )

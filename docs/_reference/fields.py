@@ -141,7 +141,11 @@ def _written(value: Any, unit: str | None) -> str:  # noqa: ANN401, PLR0911 - on
     if unit == "parse_hourly":
         return f"{value:g}/h"
     if unit in {"parse_share", "parse_growth"}:
-        return f"[{', '.join(_written(item, unit) for item in value)}]" if isinstance(value, tuple) else f"{100 * value:g}%"
+        return (
+            f"[{', '.join(_written(item, unit) for item in value)}]"
+            if isinstance(value, tuple)
+            else f"{100 * value:g}%"
+        )
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(f'"{item}"' if not str(item).isalpha() else str(item) for item in value) + "]"
     if isinstance(value, dict):

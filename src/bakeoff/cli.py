@@ -78,7 +78,21 @@ def parser(*, as_json: bool = False) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=_version())
     verbs = top.add_subparsers(dest="verb", metavar="VERB", title="verbs")
-    for add in (_init, _validate, _plan, _run, _report, _decide, _replay, _ship, _verify, _serve, _catalog, _doctor, _fetch):
+    for add in (
+        _init,
+        _validate,
+        _plan,
+        _run,
+        _report,
+        _decide,
+        _replay,
+        _ship,
+        _verify,
+        _serve,
+        _catalog,
+        _doctor,
+        _fetch,
+    ):
         add(verbs)
     return top
 
@@ -127,10 +141,14 @@ def _validate(verbs: _Verbs) -> None:
 
 
 def _plan(verbs: _Verbs) -> None:
-    verb = _verb(verbs, "plan", "show what would be measured and shared, what it would take, and what is unavailable and why")
+    verb = _verb(
+        verbs, "plan", "show what would be measured and shared, what it would take, and what is unavailable and why"
+    )
     _spec_argument(verb)
     verb.add_argument(
-        "--out", metavar="DIR", help="study folder whose ledger counts as done (default: NAME.study beside the specification)"
+        "--out",
+        metavar="DIR",
+        help="study folder whose ledger counts as done (default: NAME.study beside the specification)",
     )
     _set_argument(verb)
     verb.add_argument("--preset", choices=("quick", "standard", "rigorous"), help="how much is measured")
@@ -167,7 +185,9 @@ def _decide(verbs: _Verbs) -> None:
 
 
 def _replay(verbs: _Verbs) -> None:
-    verb = _verb(verbs, "replay", "search a finished study's ledger again under every preset, with other rows; runs nothing")
+    verb = _verb(
+        verbs, "replay", "search a finished study's ledger again under every preset, with other rows; runs nothing"
+    )
     verb.add_argument("study", metavar="STUDY", help="study folder")
     verb.add_argument("--replays", type=int, default=40, help="imagined studies per preset (default 40)")
 

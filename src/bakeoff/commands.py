@@ -105,7 +105,9 @@ def replay(arguments: argparse.Namespace) -> int:
     head = f"{found.study}: {found.arms} arms, {found.cells} recorded trainings, {found.rows} rows"
     lines = [f"{head}; looking at everything in full: {found.exhaustive_seconds:.1f} CPU s"]
     for one in found.presets:
-        often = ", ".join(f"{name} {count}" for name, count in sorted(one.chosen.items(), key=lambda item: -item[1])[:3])
+        often = ", ".join(
+            f"{name} {count}" for name, count in sorted(one.chosen.items(), key=lambda item: -item[1])[:3]
+        )
         lines.append(
             f"  {one.preset:9s} cost {one.cost_ratio:.0%} of that, mean loss {one.regret:.4f}, inside the indifference zone "
             f"{one.within:.0%} of {one.replays} replays (stated {one.stated:.0%}); chosen: {often}"

@@ -47,7 +47,9 @@ def environment_key(environment: Environment) -> str:
 
 def machine_key(environment: Environment) -> str:
     """Return what stands for the machine where speed is meant: its processor and what of it may be used."""
-    return content_key("machine", environment.cpu, environment.cores, environment.machine, environment.system, environment.threads)
+    return content_key(
+        "machine", environment.cpu, environment.cores, environment.machine, environment.system, environment.threads
+    )
 
 
 def _cores() -> int:

@@ -51,7 +51,9 @@ class CandidateVerdict(Record):
     fraction: float | None = Field(None, description="Share of the train split behind the numbers.")
     stage: str | None = Field(None, description="probe, rung N or final: the last stage reached.")
     p_best: float | None = None
-    p_good: float | None = Field(None, description="Chance to be short of the best by no more than the indifference zone.")
+    p_good: float | None = Field(
+        None, description="Chance to be short of the best by no more than the indifference zone."
+    )
     p_feasible: float | None = None
     regret: float | None = Field(
         None, description="Expected loss against the best feasible candidate, in units of the objective."
@@ -130,10 +132,13 @@ class Acceptability(Record):
 
     id: str
     label: Words
-    first: float = Field(description="Share of the weightings, and of the draws of what is uncertain, in which it ranks first.")
+    first: float = Field(
+        description="Share of the weightings, and of the draws of what is uncertain, in which it ranks first."
+    )
     second: float = Field(description="Share in which it ranks second.")
     weights: dict[str, float] | None = Field(
-        None, description="Mean weight of each criterion where it ranks first: what one has to value to want it; null: never first."
+        None,
+        description="Mean weight of each criterion where it ranks first: what one has to value to want it; null: never first.",
     )
 
 
@@ -272,10 +277,12 @@ class Decision(Record):
     pareto: tuple[str, ...] = ()
     curves: tuple[LearningCurve, ...] = ()
     labels_value: Measurement | None = Field(
-        None, description="Worth of 1,000 more labelled rows over the horizon, less their price; only where answers are priced."
+        None,
+        description="Worth of 1,000 more labelled rows over the horizon, less their price; only where answers are priced.",
     )
     acceptability: tuple[Acceptability, ...] = Field(
-        (), description="How the rank of the finalists holds over all weightings of decision.criteria; empty without criteria."
+        (),
+        description="How the rank of the finalists holds over all weightings of decision.criteria; empty without criteria.",
     )
     rows_to_separate: int | None = Field(None, description="Confirm rows that would separate the finalists.")
     profile: Profile

@@ -179,7 +179,9 @@ class SearchRules(Record):
         description="tpe and gp are Bayesian, nsga2 weighs quality against seconds, grid and random need no library; "
         "auto is tpe where Optuna is installed, else none.",
     )
-    trials: int = Field(12, ge=0, le=1000, description="Largest number of tuned settings tried around one surviving setting.")
+    trials: int = Field(
+        12, ge=0, le=1000, description="Largest number of tuned settings tried around one surviving setting."
+    )
     warm_start: tuple[str, ...] = Field(
         (), description="Folders of earlier studies to learn good settings from, relative to the specification."
     )
