@@ -67,7 +67,9 @@ def _pooled(drawn: Draws) -> Draws:
     likely = np.exp(fit - fit.max())
     which = np.searchsorted(np.cumsum(likely) / likely.sum(), _shares(draws)).clip(max=_LUCK.size - 1)
     kept = (population[:, None] / total).T[:, which]
-    found: Draws = common + kept * ahead[:, None] + np.sqrt(kept) * noise
+    spread = np.sqrt(kept) * noise
+    spread -= spread.mean(axis=1, keepdims=True)  # finitely many draws: who leads on average must not hang on them
+    found: Draws = common + kept * ahead[:, None] + spread
     return found
 
 
