@@ -14,6 +14,7 @@ from bakeoff.schema.profile import Profile, Split
 from bakeoff.schema.spec import Spec
 from bakeoff.schema.trial import Elimination, Failure, Proposal, StepResult, Trial
 from bakeoff.search import ask
+from bakeoff.store.archive import made_up
 from bakeoff.store.evidence import Evidence, StudyEvidence
 
 SPLIT = Split(train=6000, calibrate=800, select=1500, confirm=1500)
@@ -45,13 +46,16 @@ class Stack:
     fails: bool = False
     trains: bool = True
     simplicity: int = 5
+    params: tuple[tuple[str, object], ...] = ()
 
     def candidate(self) -> Candidate:
         """The candidate of this stack."""
         family, variant, compression, runtime = self.name.split(".")
         cost = CostPrior(build_per_1000=self.per_1000, predict_per_1000=1000 * self.latency)
         return Candidate(
-            family=family, variant=Variant(name=variant, label=words(variant), cost=cost, trains=self.trains, simplicity=self.simplicity),
+            family=family, variant=Variant(
+                name=variant, label=words(variant), cost=cost, trains=self.trains, simplicity=self.simplicity, params=dict(self.params)
+            ),
             compression=compression, runtime=runtime, label=words(self.name),
         )  # fmt: skip
 
@@ -90,7 +94,7 @@ class World:
     def tell(self, trial: Trial) -> None:
         """Answer one trial."""
         self.trials.append(trial)
-        if trial.candidate.members:
+        if made_up(trial.candidate):
             self.extra[trial.candidate.id] = trial.candidate
         stack = next((s for s in self.stacks if s.name == trial.candidate.id), Stack(trial.candidate.id, 0.86))
         if stack.fails:

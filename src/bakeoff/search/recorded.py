@@ -59,7 +59,7 @@ def rehearsals(evidence: StudyEvidence, replays: int) -> Rehearsals:
     book = Book(table_of(evidence))
     table = book.table
     zone, confidence = evidence.spec.decision.indifference.quality, evidence.spec.decision.confidence
-    full, found = book.cost_of_all(table.rows), []
+    full, found = max(book.cost_of_all(table.rows), 1e-9), []
     for name, preset in PRESETS.items():
         rules = Rules(zone=zone, confidence=confidence, patience=preset.patience)
         ran = []

@@ -1,0 +1,149 @@
+"""The planner on a ledger: tuning, proof, stopping rules, money and time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bakeoff.schema.errors import StudyError
+from bakeoff.schema.trial import Fidelity, Trial
+from bakeoff.search import ask
+from bakeoff.search.explore import rules_of
+from bakeoff.search.race import Race
+from bakeoff.search.recorded import rehearsals, table_of
+from bakeoff.search.scene import scene_of
+from bakeoff.search.seen import Seen
+from tests.search.test_ask import ALL, ENCODER, LINEAR, spec
+from tests.search.worlds import Stack, World
+
+CHARS = Stack(
+    "linear.char.none.native", 0.85, simplicity=2,
+    params=(("format", "tfidf-linear"), ("units", "char"), ("ngrams", [1, 3]), ("C", 4.0)),
+)  # fmt: skip
+"""The real family's own setting, which has a space to be tuned in."""
+TUNED = {"search": {"tuner": "random", "trials": 3}}
+
+
+def finished(*stacks: Stack, **extra: object) -> World:
+    world = World(spec(**extra), stacks or ALL)
+    world.run()
+    return world
+
+
+def tuned(world: World) -> list[str]:
+    return [trial.candidate.id for trial in world.trials if trial.candidate.variant.base is not None]
+
+
+def test_survivors_are_tuned_and_no_more_often_than_asked() -> None:
+    world = finished(CHARS, Stack("boosting.other.none.native", 0.7), **TUNED)
+    names = {name.split(".")[1] for name in tuned(world)}
+    assert 1 <= len(names) <= 3
+    assert all(name.startswith("char-") for name in names)
+
+
+def test_a_tuned_setting_is_probed_before_it_is_trained() -> None:
+    world = finished(CHARS, **TUNED)
+    assert tuned(world)
+    for name in set(tuned(world)):
+        purposes = [trial.purpose for trial in world.trials if trial.candidate.id == name]
+        assert purposes[0] == "probe"
+
+
+def test_no_trial_is_asked_for_twice_with_tuning() -> None:
+    world = finished(CHARS, **TUNED)
+    asked = [trial.model_dump_json() for trial in world.trials]
+    assert len(asked) == len(set(asked))
+
+
+def test_tuning_can_be_turned_off() -> None:
+    assert not tuned(finished(LINEAR, ENCODER))
+
+
+def test_who_is_clearly_worse_in_full_is_out_by_proof_and_the_rest_by_price() -> None:
+    poor = Stack("embedding_head.poor.none.native", 0.70, per_1000=0.01)
+    world = finished(LINEAR, poor)
+    out = {item.candidate: item for item in ask(world.spec, world.evidence()).eliminations}
+    assert "proven" in out[poor.name].reason.en or "not worth its price" in out[poor.name].reason.en
+    for item in out.values():
+        assert item.reason.zh
+        assert item.p_best is None or 0.0 <= item.p_best <= 1.0
+
+
+def test_the_rule_that_stopped_the_looking_is_told_in_both_languages() -> None:
+    world = finished(LINEAR, ENCODER)
+    rule = ask(world.spec, world.evidence(), ()).stop_rule
+    told = ask(world.spec, world.evidence(), ask(world.spec, world.evidence()).finalists[:1]).stop_rule
+    said = rule or told
+    assert said is not None
+    assert "%" in said.en
+    assert "%" in said.zh
+
+
+def test_where_a_second_costs_more_than_it_gains_less_is_looked_at() -> None:
+    worthless = {"value": {"per_correct": 1e-12}, "traffic": {"volume": "1/day"}}
+    patient = World(spec(**worthless), ALL)
+    race = Race(patient.spec, patient.evidence(), Seen(patient.evidence()), second_price=1.0)
+    assert rules_of(race).worth is not None
+    many = [Stack(f"linear.v{n}.none.native", 0.8 + 0.005 * n, per_1000=0.01, params=(("C", n),)) for n in range(12)]
+    looks = {}
+    for price in (0.0, 1e9):
+        world = World(spec(**worthless), many)
+        for _ in range(60):
+            proposal = ask(world.spec, world.evidence(), second_price=price)
+            if not proposal.trials or proposal.trials[0].fidelity.split == "confirm":
+                break
+            for trial in proposal.trials:
+                world.tell(trial)
+        looks[price] = sum(trial.purpose == "rung" for trial in world.trials)
+    assert looks[1e9] < looks[0.0]
+
+
+def test_looking_stays_inside_its_share_of_the_planned_time() -> None:
+    world = finished(LINEAR, ENCODER, budget={"time": "3m"})
+    spent = Race(world.spec, world.evidence(), Seen(world.evidence())).spent
+    assert spent <= 0.6 * 180 + 30
+
+
+def test_an_arm_that_may_be_trained_on_part_of_the_rows_is_complete_on_that_part() -> None:
+    dear = Stack("encoder.large.none.pytorch", 0.95, per_1000=60.0, latency=0.01)
+    world = finished(LINEAR, dear, budget={"time": "6m"})
+    scene = scene_of(Race(world.spec, world.evidence(), Seen(world.evidence())))
+    place = scene.arms.index("encoder.large")
+    assert scene.shares[place][-1] < 1.0
+    assert max(look.share for look in scene.seen(place)) == pytest.approx(1.0)
+
+
+# -------------------------------------------------------------------------------------------------- a ledger as a table
+
+
+def recorded() -> World:
+    """Five arms judged on a part and in full."""
+    stacks = [Stack(f"linear.v{n}.none.native", 0.8 + 0.01 * n, per_1000=0.01) for n in range(5)]
+    world = World(spec(), stacks)
+    for stack in stacks:
+        for fraction in (0.11, 1.0):
+            fidelity = Fidelity(fraction=fraction, seed=0, split="select")
+            world.tell(Trial(candidate=stack.candidate(), purpose="rung", fidelity=fidelity))
+    return world
+
+
+def test_a_ledger_becomes_a_table_of_what_was_judged_in_full() -> None:
+    world = recorded()
+    table = table_of(world.evidence())
+    assert {arm.id for arm in table.arms} <= {f"linear.v{n}" for n in range(5)}
+    best = max(range(len(table.arms)), key=lambda place: float((table.predicted[place, -1, 0] == table.actual).mean()))
+    right = [np.mean(table.predicted[place, -1, 0] == table.actual) for place in range(len(table.arms))]
+    assert right[best] == pytest.approx(0.8 + 0.01 * int(table.arms[best].id[-1]), abs=0.01)
+
+
+def test_replaying_a_ledger_says_what_every_preset_would_have_spent() -> None:
+    found = rehearsals(recorded().evidence(), 6)
+    assert [one.preset for one in found.presets] == ["quick", "standard", "rigorous"]
+    for one in found.presets:
+        assert 0.0 <= one.within <= 1.0
+        assert sum(one.chosen.values()) == 6
+
+
+def test_too_small_a_ledger_is_refused() -> None:
+    with pytest.raises(StudyError, match="too little to replay"):
+        table_of(World(spec(), (LINEAR,)).evidence())
