@@ -8,7 +8,7 @@ import pytest
 from bakeoff.schema.errors import StudyError
 from bakeoff.schema.trial import Fidelity, Trial
 from bakeoff.search import ask
-from bakeoff.search.explore import rules_of
+from bakeoff.search.explore import explore
 from bakeoff.search.race import Race
 from bakeoff.search.recorded import rehearsals, table_of
 from bakeoff.search.scene import scene_of
@@ -79,23 +79,18 @@ def test_the_rule_that_stopped_the_looking_is_told_in_both_languages() -> None:
     assert "%" in said.zh
 
 
-def test_where_a_second_costs_more_than_it_gains_less_is_looked_at() -> None:
-    worthless = {"value": {"per_correct": 1e-12}, "traffic": {"volume": "1/day"}}
-    patient = World(spec(**worthless), ALL)
-    race = Race(patient.spec, patient.evidence(), Seen(patient.evidence()), second_price=1.0)
-    assert rules_of(race).worth is not None
-    many = [Stack(f"linear.v{n}.none.native", 0.8 + 0.005 * n, per_1000=0.01, params=(("C", n),)) for n in range(12)]
-    looks = {}
+def test_money_stops_the_looking_where_answers_have_a_price() -> None:
+    """The same ledger, once with free seconds and once with dear ones: the second stop is told as one of money."""
+    many = [Stack(f"linear.v{n}.none.native", 0.8 + 0.005 * (5 * n % 12), params=(("C", n),)) for n in range(12)]
+    world = finished(*many, value={"per_correct": 0.001}, traffic={"volume": "10/day"}, preset="rigorous")
+    told = {}
     for price in (0.0, 1e9):
-        world = World(spec(**worthless), many)
-        for _ in range(60):
-            proposal = ask(world.spec, world.evidence(), second_price=price)
-            if not proposal.trials or proposal.trials[0].fidelity.split == "confirm":
-                break
-            for trial in proposal.trials:
-                world.tell(trial)
-        looks[price] = sum(trial.purpose == "rung" for trial in world.trials)
-    assert looks[1e9] < looks[0.0]
+        race = Race(world.spec, world.evidence(), Seen(world.evidence()), second_price=price)
+        assert explore(race) == []
+        assert race.stop is not None
+        told[price] = race.stop.en
+    assert "costs more than it is expected to gain" not in told[0.0]
+    assert "costs more than it is expected to gain" in told[1e9]
 
 
 def test_looking_stays_inside_its_share_of_the_planned_time() -> None:
