@@ -77,7 +77,7 @@ def chosen(views: Sequence[View], spec: Spec, seed: int) -> tuple[World, Choice]
     drawn = [found[item.id] for item in ordered]
     nothing, size = np.zeros((len(ordered), DRAWS)), (len(ordered), 1)
     world = World(
-        views=ordered, quality=np.stack([item.draws for item in drawn]), accuracy=np.stack([item.accuracy for item in drawn]),
+        views=ordered, unseen=[], quality=np.stack([item.draws for item in drawn]), accuracy=np.stack([item.accuracy for item in drawn]),
         mistakes=np.zeros((0, len(ordered), DRAWS)), limits={name: np.full(size, np.nan) for name in LIMITS},
         allowed=np.ones(len(ordered), dtype=np.bool_), final=np.array([item.final for item in ordered]),
         barred=np.zeros(len(ordered), dtype=np.bool_), carried=np.array([item.carried for item in drawn]),

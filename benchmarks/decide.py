@@ -1,7 +1,7 @@
 """Do the decision's statistics keep their word? ``make bench-decide``: simulation, about five minutes of one core.
 
-Bars: every interval covers nominal ± 2 points; what is stated with 90 / 95 / 99 % is right that often ± 2 points; planted twins are told
-apart at most 5 % of the time; a truly best candidate is dropped at most as often as stated; ``decide`` takes ≤ 300 ms and ≤ 500 MB on
+Bars: every interval covers nominal ± 2 points (the share seen; its own interval is printed beside it; p95 under a steady trend misses: too
+wide); what is stated with 90 / 95 / 99 % is right that often ± 2 points; planted twins are told apart at most 5 % of the time (share seen); a truly best candidate is dropped at most as often as stated; ``decide`` takes ≤ 300 ms and ≤ 500 MB on
 200 candidates × 2,000 rows × 2,000 draws.
 """
 
@@ -25,7 +25,7 @@ from bakeoff.search import sequences
 from bakeoff.search.values import row_values
 from bakeoff.tasks.scoring import score
 from benchmarks import ROOT, finish, spread
-from benchmarks._stats import SLACK, reliability, share, upper_bound, wilson
+from benchmarks._stats import SLACK, reliability, share, upper_bound
 from benchmarks._studies import chosen, qualities, raced, right_answers, spec_of, view
 
 STUDIES, WORLDS, TWINS, RUNS = 2000, 2400, 1000, 10_000
@@ -36,9 +36,8 @@ Numbers = NDArray[np.float64]
 
 
 def _covered(hits: int, runs: int, nominal: float = LEVEL) -> dict[str, Any]:
-    """Return coverage with its interval; ``met`` within two points, as far as the runs can tell."""
-    low, high = wilson(hits, runs)
-    return {**share(hits, runs), "met": low <= nominal + SLACK and high >= nominal - SLACK}
+    """Return coverage with its interval; ``met``: the share seen is within two points of nominal, whatever the interval would still allow."""
+    return {**share(hits, runs), "met": abs(hits / runs - nominal) <= SLACK}
 
 
 def quality_coverage() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -155,7 +154,7 @@ def twins() -> dict[str, Any]:
                 [view(f"arm{place}", row, actual, place) for place, row in enumerate(right)], spec, number
             )
             clear += choice.outcome == "winner" and choice.recommended in {0, 1}
-        found[kind] = {**share(clear, TWINS), "met": wilson(clear, TWINS)[0] <= ALPHA}
+        found[kind] = {**share(clear, TWINS), "met": clear / TWINS <= ALPHA}
     return found
 
 

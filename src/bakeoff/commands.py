@@ -101,8 +101,11 @@ def replay(arguments: argparse.Namespace) -> int:
     from bakeoff.search.recorded import rehearsals
     from bakeoff.store.archive import Archive
 
+    if arguments.replays < 1:
+        what = "--replays must be at least 1"
+        raise UserError(what, got=arguments.replays)
     found = rehearsals(Archive(Path(arguments.study)).evidence(), arguments.replays)
-    head = f"{found.study}: {found.arms} arms, {found.cells} recorded trainings, {found.rows} rows"
+    head = f"{found.study}: {found.arms} arms, {found.cells} recorded trainings, {found.rows} rows, judged by {found.metric}"
     lines = [f"{head}; looking at everything in full: {found.exhaustive_seconds:.1f} CPU s"]
     for one in found.presets:
         often = ", ".join(

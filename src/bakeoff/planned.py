@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bakeoff.search.graph import GraphStep
 
 _STAGES = {"probe": "probe", "rung": "search", "final": "final", "risk": "risk checks"}
+_REST = "reading the data, deciding, writing the report"
 _STATES = {"done": "in the ledger", "failed": "failed", "to_do": ""}
 _WIDTH = 58
 
@@ -31,12 +32,7 @@ def plan_text(plan: Plan) -> str:
         "",
         f"{'every candidate in full':{_WIDTH}} {'shared by':>9} {'predicted':>10}   {'range':17}",
         *_tree([step for step in plan.steps if step.purpose == "rung"]),
-        "",
-        f"{'in this order':{_WIDTH}} {'trials':>9} {'predicted':>10}   {'range':17}",
-        *(
-            f"  {_STAGES[item.purpose] + _share(item.fraction):{_WIDTH - 2}} {item.trials:>9} {_seconds(item.seconds)}"
-            for item in plan.spending
-        ),
+        *_order(plan),
     ]
     if plan.unavailable:
         lines += ["", f"unavailable ({len(plan.unavailable)}):"]
@@ -45,12 +41,29 @@ def plan_text(plan: Plan) -> str:
     return "\n".join([*lines, "", *_totals(plan)])
 
 
+def _order(plan: Plan) -> Iterator[str]:
+    """Yield the order of spending, down to what is outside of trials; nothing where no trial is left."""
+    if not plan.spending:
+        return
+    yield ""
+    yield f"{'in this order':{_WIDTH}} {'trials':>9} {'predicted':>10}   {'range':17}"
+    for item in plan.spending:
+        yield f"  {_STAGES[item.purpose] + _share(item.fraction):{_WIDTH - 2}} {item.trials:>9} {_seconds(item.seconds)}"
+    yield f"  {_REST:{_WIDTH - 2}} {'':>9} {_seconds(plan.around)}"
+
+
 def _totals(plan: Plan) -> Iterator[str]:
     if plan.ledger.steps:
         yield f"the ledger has {plan.ledger.steps} steps that took {say_seconds(plan.ledger.seconds)}"
+    added = sum(item.seconds.mean for item in plan.spending) + plan.around.mean
+    cut = f" (the {say_seconds(added)} above, ended by the deadline)" if added > plan.most_seconds else ""
     yield (
-        f"expected {say_seconds(plan.expected_seconds)} (90 % range {_range(plan.expected)}), at most {say_seconds(plan.most_seconds)}; "
-        f"evaluating everything: {say_seconds(plan.exhaustive.mean)} ({_range(plan.exhaustive)})"
+        f"expected {say_seconds(plan.expected_seconds)}{cut}, every step counted; 90 % range {_range(plan.expected)}, "
+        f"at most {say_seconds(plan.most_seconds)}"
+    )
+    yield (
+        "every listed candidate trained in full and judged once, nothing else: "
+        f"{say_seconds(plan.exhaustive.mean)} ({_range(plan.exhaustive)})"
     )
     yield f"what would end it: {plan.stops_by.en}"
     yield f"paid endpoints: {plan.money:.2f} {plan.currency} (predicted)"

@@ -90,6 +90,8 @@ class Study:
 
         What an earlier run of this study left in its ledger is taken into account, as far as the data are the same.
         """
+        if not self._begun:
+            self._earlier()
         profile = self.frozen().profile
         return plan(self._planned(profile, *compose(self.spec, profile)), second_price=self._second_price())
 
@@ -98,7 +100,7 @@ class Study:
     ) -> StudyEvidence:
         """Return what a run would start from."""
         found = StudyEvidence(self.spec, profile, candidates, unavailable, (), costs=experience.known(self.spec))
-        if not (self.directory / JOURNAL).exists():
+        if not self._begun:
             return found
         archive = Archive(self.directory)
         if archive.ledger.document("spec") == canonical(self.spec):
@@ -138,6 +140,8 @@ class Study:
         from bakeoff.evaluation.executor import Executor
 
         base, begun = self._base(), time.monotonic()
+        if not self._begun:
+            self._earlier()
         with Archive.writing(self.directory) as archive:
             frozen = freeze(self.spec, base, archive.data_directory)
             self._keep_prices()
@@ -164,10 +168,6 @@ class Study:
             archive.told(proposal)
             if tell is not None:
                 tell(proposal)
-            if proposal.trials and proposal == before:
-                archive.stopped(_NO_PROGRESS)
-                return
-            before = proposal
             if not proposal.trials:
                 found = self._shortlist(archive)
                 if set(found) <= set(shortlist):
@@ -178,16 +178,42 @@ class Study:
             if room <= 0 or time.monotonic() > deadline:
                 archive.stopped(_OUT_OF_TRIALS if room <= 0 else _OUT_OF_TIME)
                 return
+            if proposal == before:  # a trial that the deadline ended leaves nothing either, so the time is asked first
+                archive.stopped(_NO_PROGRESS)
+                return
+            before = proposal
             executor.run(proposal.trials[:room], deadline=deadline)
+
+    @property
+    def _begun(self) -> bool:
+        return (self.directory / JOURNAL).exists()
 
     def _warm(self, archive: Archive) -> None:
         """Keep what the specification's earlier studies know about settings: what is asked for may depend on nothing outside."""
-        folders = [self._base() / name for name in self.spec.search.warm_start]
-        if not folders:
-            return
-        evidence = archive.evidence()
-        earlier = [Archive(folder).evidence() for folder in folders]
-        archive.warm(warm_start(earlier, self.spec, evidence.profile, evidence.candidates))
+        if self.spec.search.warm_start and not archive.has_warm():
+            evidence = archive.evidence()
+            archive.warm(warm_start(self._earlier(), self.spec, evidence.profile, evidence.candidates))
+
+    def _earlier(self) -> list[StudyEvidence]:
+        """Read the earlier studies the specification names.
+
+        Raises:
+            SpecError: naming every folder that holds no study.
+
+        """
+        found, problems = [], []
+        for number, name in enumerate(self.spec.search.warm_start):
+            try:
+                found.append(Archive(self._base() / name).evidence())
+            except StudyError as error:
+                problems.append(
+                    UserError(
+                        str(error), where=f"search.warm_start.{number}", got=name, try_="the folder of a finished run"
+                    )
+                )
+        if problems:
+            raise SpecError(problems)
+        return found
 
     def _shortlist(self, archive: Archive) -> tuple[str, ...]:
         """Whoever might be shipped: the recommended and the runner-up of a decision on what is known so far."""
@@ -219,7 +245,9 @@ class Study:
 
     def _second_price(self) -> float:
         """Return the money a second of measuring costs."""
-        return self._book().machine(self.spec.costs.hardware[0]).price.typical / 3600.0
+        book = self._book()
+        price = book.machine(self.spec.costs.hardware[0]).price
+        return price.typical * book.rate(price.currency, self.spec.value.currency) / 3600.0
 
     def _check_prices(self) -> None:
         """Find out before anything runs that a machine has no price."""

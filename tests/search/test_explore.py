@@ -21,7 +21,9 @@ CHARS = Stack(
     params=(("format", "tfidf-linear"), ("units", "char"), ("ngrams", [1, 3]), ("C", 4.0)),
 )  # fmt: skip
 """The real family's own setting, which has a space to be tuned in."""
-TUNED = {"search": {"tuner": "random", "trials": 3}}
+TUNED = {
+    "search": {"tuner": "random", "trials": 3}, "preset": "rigorous", "decision": {"indifference": {"quality": 0.001}},
+}  # fmt: skip
 
 
 def finished(*stacks: Stack, **extra: object) -> World:
@@ -35,7 +37,7 @@ def tuned(world: World) -> list[str]:
 
 
 def test_survivors_are_tuned_and_no_more_often_than_asked() -> None:
-    world = finished(CHARS, Stack("boosting.other.none.native", 0.7), **TUNED)
+    world = finished(CHARS, **TUNED)
     names = {name.split(".")[1] for name in tuned(world)}
     assert 1 <= len(names) <= 3
     assert all(name.startswith("char-") for name in names)
@@ -61,7 +63,7 @@ def test_tuning_can_be_turned_off() -> None:
 
 def test_who_is_clearly_worse_in_full_is_out_by_proof_and_the_rest_by_price() -> None:
     poor = Stack("embedding_head.poor.none.native", 0.70, per_1000=0.01)
-    world = finished(LINEAR, poor)
+    world = finished(LINEAR, ENCODER, poor)
     out = {item.candidate: item for item in ask(world.spec, world.evidence()).eliminations}
     assert "proven" in out[poor.name].reason.en or "not worth its price" in out[poor.name].reason.en
     for item in out.values():
@@ -106,6 +108,21 @@ def test_an_arm_that_may_be_trained_on_part_of_the_rows_is_complete_on_that_part
     place = scene.arms.index("encoder.large")
     assert scene.shares[place][-1] < 1.0
     assert max(look.share for look in scene.seen(place)) == pytest.approx(1.0)
+
+
+def test_a_study_run_again_with_less_time_goes_on() -> None:
+    """An arm that was trained on more rows than it now may be is complete, and nothing of it is asked for again."""
+    dear = Stack("encoder.large.none.pytorch", 0.95, per_1000=60.0, latency=0.01)
+    long = finished(LINEAR, dear, budget={"time": "3h"})
+    short = World(spec(budget={"time": "6m"}), (LINEAR, dear), rows=list(long.rows))
+    short.run()
+    assert not any(trial.purpose == "rung" and trial.candidate.id == dear.name for trial in short.trials)
+
+
+def test_other_seeds_of_the_final_do_not_reopen_the_looking() -> None:
+    world = finished(LINEAR, ENCODER)
+    purposes = [trial.purpose for trial in world.trials]
+    assert "rung" not in purposes[purposes.index("final") :]
 
 
 # -------------------------------------------------------------------------------------------------- a ledger as a table

@@ -10,6 +10,7 @@ from bakeoff.schema.costs import COST_PARTS, CostBook, Factor
 from bakeoff.search import Plan, plan
 from bakeoff.search.costs import CostModel
 from bakeoff.search.imagined import Imagination
+from bakeoff.search.plan import exhaustive_computing
 from bakeoff.store.evidence import StudyEvidence
 from tests.search.worlds import Stack, World, profile
 
@@ -136,7 +137,8 @@ def test_the_page_for_people_shows_the_tree_the_order_and_the_total(fresh: Plan)
     assert any(line.strip().startswith("export:onnx") for line in lines)
     assert any(line.strip().startswith("measure none.onnxruntime") for line in lines)
     assert "what would end it: " in text
-    assert "evaluating everything" in text
+    assert "every listed candidate trained in full and judged once, nothing else: " in text
+    assert ", every step counted" in text
     assert max(map(len, lines)) < 400
     assert "shipped guesses" in lines[1]
 
@@ -146,3 +148,46 @@ def test_a_candidate_alone_costs_what_its_steps_cost(fresh: Plan) -> None:
     mine = next(item for item in fresh.candidates if item.id == one.id)
     assert 0 < mine.probe_seconds < mine.full_seconds
     assert mine.first_rung_seconds <= mine.full_seconds
+
+
+def test_a_first_look_is_priced_at_the_share_it_is_really_taken_at(fresh: Plan) -> None:
+    world = World(spec(), STACKS)
+    world.run(lambda proposal: proposal.finalists[:2])
+    asked = [trial for trial in world.trials if trial.candidate.id == ENCODER.name and trial.purpose == "rung"]
+    looked = min(asked, key=lambda trial: trial.fidelity.fraction)
+    assert looked.fidelity.fraction == 0.05
+    model = CostModel.of_study(evidence())
+    mine = next(item for item in fresh.candidates if item.id == ENCODER.name)
+    assert mine.first_rung_seconds == pytest.approx(model.alone(looked).mean)
+
+
+def test_the_stages_and_the_rest_add_up_to_what_is_expected(fresh: Plan) -> None:
+    added = sum(item.seconds.mean for item in fresh.spending) + fresh.around.mean
+    assert fresh.around.mean > 0
+    assert fresh.expected_seconds == fresh.expected.mean == pytest.approx(added)
+
+
+def test_nothing_takes_longer_than_the_deadline_and_the_page_says_what_it_cuts() -> None:
+    dear = tuple(Stack(f"encoder.v{n}.none.pytorch", 0.8, latency=0.01, per_1000=400.0) for n in range(4))
+    found = plan(evidence(dear, budget={"time": "4s"}))
+    assert found.expected.low <= found.expected.mean <= found.expected.high == found.most_seconds == 6.0
+    assert found.expected_seconds == 6.0
+    assert "ended by the deadline" in plan_text(found)
+
+
+def test_everything_in_full_is_what_is_listed_without_probes_and_without_what_the_search_made_up(fresh: Plan) -> None:
+    assert fresh.exhaustive.mean == pytest.approx(sum(s.seconds.mean for s in fresh.steps if s.purpose == "rung"))
+    base = LINEAR.candidate()
+    made = base.variant.model_copy(update={"name": "char-1f", "base": "char"})
+    tuned = base.model_copy(update={"id": "linear.char-1f.none.native", "variant": made})
+    listed = evidence()
+    more = StudyEvidence(listed.spec, listed.profile, (*listed.candidates, tuned), (), ())
+    assert plan(more).exhaustive == fresh.exhaustive
+    assert exhaustive_computing(more, CostModel.of_study(more)) == pytest.approx(
+        exhaustive_computing(listed, CostModel.of_study(listed))
+    )
+
+
+def test_a_page_with_nothing_left_to_do_has_no_order(fresh: Plan) -> None:
+    assert "in this order" in plan_text(fresh)
+    assert "in this order" not in plan_text(fresh.model_copy(update={"spending": ()}))

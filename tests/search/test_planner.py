@@ -80,7 +80,17 @@ def test_it_stops_when_the_next_step_costs_more_than_it_is_worth() -> None:
 
 
 def test_it_stops_when_nothing_is_left_to_look_at() -> None:
-    assert move(field(2), [look(0, 0.8), look(1, 0.8)], []).rule == "exhausted"
+    assert move(field(2), [look(0, 0.8), look(1, 0.8)], [], zone=1e-6).rule == "exhausted"
+
+
+def test_a_leader_that_is_sure_enough_stops_as_confident_even_when_nothing_is_left() -> None:
+    assert move(field(2), [look(0, 0.95), look(1, 0.6)], []).rule == "confident"
+
+
+def test_an_arm_that_cannot_be_completed_does_not_lead() -> None:
+    """The dear arm looks best on a part, and no option would complete it: the choice stays with who can be shipped."""
+    found = move(field(2), [look(0, 0.95, share=0.3), look(1, 0.8)], [option(0, 5.0, share=0.5)])
+    assert found.state.leader == 1
 
 
 def test_equal_arms_are_not_told_apart() -> None:

@@ -115,7 +115,19 @@ class World:
             )
             self._add(trial, "time", measurements=(latency,))
         if trial.purpose != "probe" and not trial.round:
-            self._add(trial, "predict", arrays=self._answers(stack, trial))
+            self._add(trial, "predict", arrays=self._answers(stack, trial), cpu_seconds=self._seconds(trial))
+
+    @staticmethod
+    def _seconds(trial: Trial) -> float:
+        """What building and judging take by the stack's own prior."""
+        cost, rows = trial.candidate.variant.cost, trial.fidelity.limit or SPLIT.select
+        trained = trial.fidelity.fraction * SPLIT.train if trial.candidate.variant.trains else 0.0
+        return (
+            cost.build_fixed
+            + cost.build_per_1000 * trained / 1000
+            + cost.predict_fixed
+            + cost.predict_per_1000 * rows / 1000
+        )
 
     def _answers(self, stack: Stack, trial: Trial) -> dict[str, np.ndarray]:
         rows = trial.fidelity.limit or getattr(SPLIT, trial.fidelity.split)

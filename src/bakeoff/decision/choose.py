@@ -15,7 +15,8 @@
   and when the leader's difference to every rival exceeds its interval. The last keeps two equal candidates from being told
   apart by luck more often than 1 - confidence; small regret alone would not. Otherwise there is no clear winner.
 - Whoever the search stopped early might have been best all the same. Where the joint posterior has it on the finalists' scale it is a rival
-  in every draw; of others the chances noted when they were stopped are added up (Bonferroni) and taken off every P(best) and P(good).
+  in every draw. Of others, looked at or not, the search noted the chance to beat its leader at all and by more than the zone: the
+  first are added up (Bonferroni) and taken off every P(best), the second off every P(good).
   A winner must have met the confirm rows and its limits with the stated confidence.
 """
 
@@ -32,6 +33,7 @@ from bakeoff.decision.world import World
 from bakeoff.schema.decision import Outcome
 
 LIKELY = 0.5
+_STOPPED = frozenset({"eliminated", "not_reached"})
 _EQUAL = 1e-6
 
 
@@ -112,7 +114,7 @@ def choose(world: World, premises: Premises) -> Choice:
 
 @dataclass(frozen=True)
 class Odds:
-    """P(best), P(good) and expected regret (v,) of those in the pool; ``missed``: chance that somebody stopped early is the best."""
+    """P(best), P(good) and expected regret (v,) of those in the pool; ``missed``: at most how likely somebody stopped early is too good to miss."""
 
     p_best: NDArray[np.float64]
     p_good: NDArray[np.float64]
@@ -128,14 +130,14 @@ def _odds(world: World, premises: Premises, found: Comparison, objective: NDArra
     count = found.pool.size
     drawn = shrunk(objective[field], world.arms[field])
     odds = _best(drawn, feasible[field], world.arms[field], found.zone)
-    noted = stopped_early(world)
+    better, far_better = stopped_early(world)
     p_best, p_good, regret = np.zeros((3, len(world.views)))
-    p_best[found.pool] = odds.p_best[:count] * (1.0 - noted)
-    p_good[found.pool] = odds.p_good[:count] * (1.0 - noted)
+    p_best[found.pool] = odds.p_best[:count] * (1.0 - better)
+    p_good[found.pool] = odds.p_good[:count] * (1.0 - far_better)
     regret[found.pool] = odds.regret[:count]
     outside = ~np.isin(world.arms[field], world.arms[found.pool])
     firsts = np.unique(world.arms[field][outside], return_index=True)[1]
-    return Odds(p_best, p_good, regret, min(1.0, noted + float(odds.p_best[outside][firsts].sum())))
+    return Odds(p_best, p_good, regret, min(1.0, far_better + float(odds.p_best[outside][firsts].sum())))
 
 
 def _won(world: World, premises: Premises, found: Comparison, objective: NDArray[np.float64], odds: Odds) -> bool:
@@ -149,14 +151,22 @@ def _won(world: World, premises: Premises, found: Comparison, objective: NDArray
     return bool(same and clear and proven) and _apart(objective, found.pool, world.arms, lead, premises.confidence)
 
 
-def stopped_early(world: World) -> float:
-    """Return at most how likely it is that an arm the search stopped early, and that nothing compares with the finalists, is the best."""
-    chances: dict[str, float] = {}
-    for view, carried in zip(world.views, world.carried, strict=True):
-        found = view.elimination
-        if found is not None and found.kind == "eliminated" and found.p_best is not None and not carried:
-            chances[view.candidate.arm] = max(chances.get(view.candidate.arm, 0.0), found.p_best)
-    return min(1.0, sum(chances.values()))
+def stopped_early(world: World) -> tuple[float, float]:
+    """Return at most how likely an arm that the search stopped early, and that nothing compares with the finalists, beats them.
+
+    At all, and by more than the indifference zone. An arm never looked at counts like any other; older studies noted one chance for both.
+    """
+    known = zip(world.views, world.final | world.carried, strict=True)
+    compared = {view.candidate.arm for view, counted in known if counted}
+    chances: dict[str, tuple[float, float]] = {}
+    for view in (*world.views, *world.unseen):
+        found, arm = view.elimination, view.candidate.arm
+        if found is None or found.kind not in _STOPPED or found.p_best is None or arm in compared:
+            continue
+        before = chances.get(arm, (0.0, 0.0))
+        good = found.p_best if found.p_good is None else found.p_good
+        chances[arm] = max(before[0], found.p_best), max(before[1], good)
+    return min(1.0, sum(best for best, _ in chances.values())), min(1.0, sum(good for _, good in chances.values()))
 
 
 def _stopped(world: World, premises: Premises, found: Comparison) -> NDArray[np.int64]:

@@ -3,7 +3,8 @@
 A claim needs proof in either direction. ``meets`` and ``misses`` hold with the stated confidence; in between it is ``unproven``.
 A percentile from too few requests is ``refused`` as a pass but may prove a failure. Other load on the machine only ever makes a
 candidate slower: a pass measured on a busy machine counts, a failure is ``refused`` unless the processor seconds alone, or a wall time
-beyond ``latency.NOISE_EXCUSE`` times the limit, prove it.
+beyond ``latency.NOISE_EXCUSE`` times the limit, prove it. Likewise more training rows may only be expected to help: what was trained on part
+of them, and is not carried over to the final's scale, may meet the floor on quality but cannot be said to miss it.
 """
 
 from __future__ import annotations
@@ -49,13 +50,34 @@ def judge(view: View, known: Known, name: str, limit: float, confidence: float) 
     if metric == "quality":
         if view.id not in known.quality:
             return Judgement("unproven", None, Words(zh="没有评测", en="not evaluated"))
-        return _plain(float((known.quality[view.id].sampling >= limit).mean()), confidence)
+        return _floor(view, known, limit, confidence)
     if metric == "throughput":
         return _throughput(view, known, limit, confidence)
     value = single(view, metric)
     if value is None:
         return Judgement("unproven", None, _NOT_MEASURED)
     return _plain(float(value <= limit), confidence)
+
+
+def _floor(view: View, known: Known, limit: float, confidence: float) -> Judgement:
+    found = known.quality[view.id]
+    judged = _plain(float((found.sampling >= limit).mean()), confidence)
+    if judged.verdict == "meets" or found.carried or not view.partial:
+        return judged
+    assert view.judged is not None  # noqa: S101 - a partial view was judged
+    share = f"{100 * view.judged.fidelity.fraction:.0f}"
+    remark = Words(
+        zh=f"只用了训练数据的 {share}%，用得更多可能达标",
+        en=f"trained on {share} % of the training rows only; more of them may lift it over the floor",
+    )
+    return Judgement("unproven", None, remark)
+
+
+def floor_open(view: View, known: Known, premises: Premises) -> bool:
+    """Whether a floor is set that the candidate might still meet: it was trained on part of the rows only."""
+    if premises.floor is None or view.id not in known.quality:
+        return False
+    return judge(view, known, "floor", premises.floor, premises.confidence).p_meets is None
 
 
 def _throughput(view: View, known: Known, limit: float, confidence: float) -> Judgement:
@@ -205,7 +227,8 @@ def _rule_verdict(name: str, label: Words, value: float, said: Words) -> Constra
 def shortfalls(world: World, premises: Premises) -> tuple[list[str], NDArray[np.bool_], NDArray[np.float64]]:
     """Return the limits set, who fails each (limits, v) and the limit each candidate would need (limits, v).
 
-    Needed is what the candidate meets with the stated confidence; NaN where the figure was never measured.
+    Needed is what the candidate meets with the stated confidence; NaN where the figure was never measured, or measured only after training
+    on part of the rows: a lower floor must not be offered for the sake of a model that nobody would ship.
     """
     names = [name for name in LIMITS if getattr(premises, name) is not None]
     fails, needed = [], []
@@ -214,9 +237,16 @@ def shortfalls(world: World, premises: Premises) -> tuple[list[str], NDArray[np.
         meets = figures >= limit if name in _AT_LEAST else figures <= limit
         fails.append(meets.mean(axis=1) < LIKELY)
         quantile = 1.0 - premises.confidence if name in _AT_LEAST else premises.confidence
-        needed.append(np.quantile(figures, quantile, axis=1))
+        wanted = np.quantile(figures, quantile, axis=1)
+        needed.append(np.where(fails[-1] & in_part(world), np.nan, wanted) if name == "floor" else wanted)
     size = (len(names), len(world.views))
     return names, np.array(fails, dtype=bool).reshape(size), np.array(needed, dtype=np.float64).reshape(size)
+
+
+def in_part(world: World) -> NDArray[np.bool_]:
+    """Return who (v,) was judged after training on part of the rows only, with nothing that carries it to the final's scale."""
+    partial = np.array([view.partial for view in world.views], dtype=np.bool_)
+    return partial & ~world.carried
 
 
 def nearest_miss(world: World, premises: Premises) -> int | None:

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from bakeoff.decision.choose import Choice, choose
-from bakeoff.decision.constraints import nearest_miss, relaxations, verdicts
+from bakeoff.decision.constraints import floor_open, nearest_miss, relaxations, verdicts
 from bakeoff.decision.curves import learning_curves
 from bakeoff.decision.figures import figures, pareto
 from bakeoff.decision.flips import flips
@@ -185,12 +185,13 @@ class _Writer:
         status, reason = reasons.of(view)
         index = self.place.get(view.id)
         compared = index is not None and index in self.choice.pool
+        unsettled = status != "infeasible" and floor_open(view, self.known, self.world.today)
         return CandidateVerdict(
             id=view.id, label=view.candidate.label, family=view.candidate.family, status=status, reason=reason,
             fraction=None if view.judged is None else view.judged.fidelity.fraction, stage=view.stage,
             p_best=float(self.choice.p_best[index]) if compared and index is not None else _eliminated_p(view),
             p_good=float(self.choice.p_good[index]) if compared and index is not None else None,
-            p_feasible=None if index is None else float(self.choice.p_feasible[index]),
+            p_feasible=None if index is None or unsettled else float(self.choice.p_feasible[index]),
             regret=float(self.choice.regret[index]) if compared and index is not None else None,
             metrics=self.shown[view.id], cost=self.costs.get(view.id), pareto=view.id in front,
             simplicity=view.candidate.variant.simplicity,

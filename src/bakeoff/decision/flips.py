@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bakeoff.decision.choose import recommend
+from bakeoff.decision.constraints import in_part
 from bakeoff.decision.curves import REACH
 from bakeoff.decision.premises import LIMITS, Premises
 from bakeoff.decision.words import LIMIT_PATHS, METRIC_NAMES, UNITS, figure, money, rate, spaced
@@ -63,9 +64,15 @@ def flips(world: World, known: Known, spec: Spec, recommended: int | None) -> tu
         for direction in ("up", "down"):
             factor = _turn(scan, dial, direction, recommended)
             place = None if factor is None else _settled(world, dial, direction, recommended, factor)
-            if place is not None:
+            if place is not None and not _premature(world, dial, direction, place[1]):
                 found.append(_flip(world, dial, direction, *place))
     return tuple(sorted(found, key=lambda flip: (round(flip.factor, 6), flip.premise, flip.direction)))
+
+
+def _premature(world: World, dial: Dial, direction: str, beyond: int | None) -> bool:
+    """Whether a lower floor would only admit what was trained on part of the rows: more of them may lift it over today's."""
+    lowered = dial.premise == LIMIT_PATHS["floor"] and direction == "down"
+    return lowered and beyond is not None and bool(in_part(world)[beyond])
 
 
 def _chosen(world: World, dial: Dial, direction: str, factor: float) -> int | None:

@@ -61,6 +61,9 @@ class Reasons:
             )
         if index in choice.ties:
             return "within_indifference", self._tied(index)
+        assert choice.recommended is not None  # noqa: S101 - the pool is not empty
+        if choice.mean[choice.recommended] - choice.mean[index] <= choice.zone:
+            return "within_indifference", self._near(index, choice.recommended)
         return "dominated", self._beaten(index)
 
     def _won(self, index: int) -> Words:
@@ -135,6 +138,20 @@ class Reasons:
             en=f"Differs from the recommended {rival.en} by {gap.en} ({low.en} to {high.en}), within indifference{extra.en}.",
         )
 
+    def _near(self, index: int, recommended: int) -> Words:
+        """The leader need not be the recommended: what is within indifference of the one may be further from the other."""
+        lead = self.choice.lead
+        assert lead is not None  # noqa: S101 - the pool is not empty
+        rival, best = (self.world.views[place].candidate.label for place in (recommended, lead))
+        (gap, low, high), (far, _, _) = self._gap(index, recommended), self._gap(index, lead)
+        part = self._part(index)
+        return Words(
+            zh=f"与推荐方案“{rival.zh}”相差 {gap.zh}（区间 {low.zh} 至 {high.zh}），在无差异范围之内，"
+            f"但与平均最好的“{best.zh}”相差 {far.zh}，超出该范围。{part.zh}",
+            en=f"Within indifference of the recommended {rival.en}, differing by {gap.en} ({low.en} to {high.en}), "
+            f"but not of {best.en}, the best on average, from which it differs by {far.en}.{part.en}",
+        )
+
     def _drawbacks(self, index: int, recommended: int) -> Words:
         mean = self.choice.costs.mean(axis=1)
         mine, theirs = self.world.views[index].candidate.variant, self.world.views[recommended].candidate.variant
@@ -150,11 +167,12 @@ class Reasons:
         )
 
     def _beaten(self, index: int) -> Words:
-        lead = self._rival(index)
-        label = self.world.views[lead].candidate.label
-        gap, low, high = self._gap(index, lead)
+        rival = self.choice.recommended
+        assert rival is not None  # noqa: S101 - the pool is not empty
+        label = self.world.views[rival].candidate.label
+        gap, low, high = self._gap(index, rival)
         what = self._objective_name()
-        also = self._also_worse(index, lead)
+        also = self._also_worse(index, rival)
         part = self._part(index)
         return Words(
             zh=f"不如“{label.zh}”：{spaced(what.zh)}相差 {gap.zh}（区间 {low.zh} 至 {high.zh}）{also.zh}。{part.zh}",
@@ -171,12 +189,6 @@ class Reasons:
             zh=f"它只用了训练数据的 {share}%，这是计划时间所允许的。",
             en=f" It was trained on {share} % of the training rows, which is what the planned time allowed.",
         )
-
-    def _rival(self, index: int) -> int:
-        """The candidate a loser is compared with: the recommended one, or the leader where that is not better than the loser."""
-        choice = self.choice
-        assert choice.recommended is not None and choice.lead is not None  # noqa: S101, PT018 - the pool is not empty
-        return choice.recommended if choice.mean[choice.recommended] > choice.mean[index] else choice.lead
 
     def _also_worse(self, index: int, rival: int) -> Words:
         mine, theirs = self.shown[self.world.views[index].id], self.shown[self.world.views[rival].id]

@@ -76,6 +76,12 @@ class View:
         return self.candidate.id
 
     @property
+    def partial(self) -> bool:
+        """Whether it was judged before the final and after training on part of the rows only: the rest may still raise its score."""
+        seen = self.judged
+        return seen is not None and not self.final and self.candidate.variant.trains and seen.fidelity.fraction < 1.0
+
+    @property
     def noisy(self) -> bool:
         """Whether the timing was taken on a busy machine."""
         return any(timing.noisy for timing in self.rounds)

@@ -37,12 +37,13 @@ _BUDGETARY = frozenset({"unaffordable", "not_reached", "failed"})
 class World:
     """The candidates that have outcomes, as arrays over joint draws (v candidates, D draws).
 
-    ``limits[name]`` (v, D) or (v, 1) are the figures held against the limit ``name``; NaN where nothing was measured.
+    ``unseen`` are the candidates without outcomes. ``limits[name]`` (v, D) or (v, 1) are the figures held against the limit ``name``; NaN where nothing was measured.
     ``hourly`` [money/h], ``hours`` of machines under today's load, ``training`` [machine h] once, ``build`` and ``upkeep`` [h of people; upkeep
     over today's horizon], ``relabel`` [rows] of each re-training (v, 1) and ``per_request`` [money] are what a cost is made of.
     """
 
     views: list[View]
+    unseen: list[View]
     quality: Table
     accuracy: Table
     mistakes: NDArray[np.float64]
@@ -301,6 +302,7 @@ def build(views: list[View], known: Known, spec: Spec, curves: dict[str, Curve])
     count = spec.decision.draws
     return World(
         views=judged,
+        unseen=[view for view in views if view.id not in known.quality],
         quality=_stack([item.draws for item in qualities], count),
         accuracy=_stack([item.accuracy for item in qualities], count),
         mistakes=np.moveaxis(

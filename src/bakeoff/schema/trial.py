@@ -131,7 +131,10 @@ class Elimination(Record):
     kind: EliminationKind
     rung: int | None = Field(None, description="Halving round; None for the probe.")
     fraction: float | None = None
-    p_best: float | None = None
+    p_best: float | None = Field(None, description="Chance to beat the leader at all, as the search noted it.")
+    p_good: float | None = Field(
+        None, description="Chance to beat the leader by more than the indifference zone, as the search noted it."
+    )
     reason: Words
 
 

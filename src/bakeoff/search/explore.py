@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from bakeoff.schema.base import Words
 from bakeoff.schema.candidate import Candidate
 from bakeoff.schema.trial import Fidelity, Trial
+from bakeoff.search import said
 from bakeoff.search.planner import Move, Option, Rules, State, completing, plan_move
 from bakeoff.search.presets import build_seconds
 from bakeoff.search.race import Race, failed
@@ -22,10 +22,10 @@ from bakeoff.search.sequences import beaten_asymptotically, eliminated
 from bakeoff.search.tune import probe, propose_arms
 
 ALPHA = 0.05
-"""Chance that a truly best arm is ever dropped by proof; also the chance of being better below which an arm is no finalist."""
+"""Chance that a truly best arm is ever dropped by proof; also the chance of being better from which an arm never looked at is *not reached*."""
 SHARE_OF_TIME = 0.6
 """Share of the planned time that looking may use; the rest is the final's."""
-_MONTH = 30.44 * 86400
+_LEAST_ARMS = 2
 
 
 def explore(race: Race) -> list[Trial]:
@@ -58,13 +58,14 @@ def _tune(race: Race, scene: Scene, state: State) -> list[Trial]:
         return []
     wider = scene_of(race)
     wider.alive[: len(scene.arms)] &= scene.alive
-    fresh = {place for place, arm in enumerate(wider.arms) if arm in race.made}
-    options = [option for option in _affordable(race, wider) if option.arm in fresh]
-    move = plan_move(wider.field, wider.looks, options, rules_of(race), wider.alive, wider.judged, race.spent)
+    fresh = frozenset(place for place, arm in enumerate(wider.arms) if arm in race.made)
+    options = _affordable(race, wider)
+    move = plan_move(wider.field, wider.looks, options, rules_of(race), wider.alive, wider.judged, race.spent, fresh)
     made, race.made = race.made, {}
-    if move.option is None:
+    if move.option is None or move.option.arm not in fresh:
         return []
-    return [probe(race, made[wider.arms[move.option.arm]][0])]
+    probes = [probe(race, path) for path in made[wider.arms[move.option.arm]]]
+    return [trial for trial in probes if not race.seen.done(trial)] or [wider.trials[move.option]]
 
 
 def rules_of(race: Race) -> Rules:
@@ -75,7 +76,7 @@ def rules_of(race: Race) -> Rules:
         asked = spec.traffic.volume * spec.traffic.horizon
         worth = asked * (spec.value.per_correct + max(spec.value.errors.values(), default=0.0))
     return Rules(
-        zone=spec.decision.indifference.quality,
+        zone=race.zone,
         confidence=spec.decision.confidence,
         worth=worth,
         price=race.second_price,
@@ -136,7 +137,8 @@ def _beaten(race: Race, scene: Scene) -> np.ndarray[tuple[int], np.dtype[np.bool
     found = np.zeros(len(scene.arms), dtype=np.bool_)
     full = {}
     for look in scene.looks:
-        if look.share >= 1.0 and look.seed == race.spec.seed and scene.alive[look.arm]:
+        whole = look.share >= 1.0 and len(look.rows) >= scene.judged[look.arm]
+        if whole and look.seed == race.spec.seed and scene.alive[look.arm]:
             full[look.arm] = look
     if len(full) < 2:
         return found
@@ -145,12 +147,12 @@ def _beaten(race: Race, scene: Scene) -> np.ndarray[tuple[int], np.dtype[np.bool
     table = np.full((len(places), rows.size), np.nan)
     for number, place in enumerate(places):
         table[number, np.searchsorted(rows, full[place].rows)] = full[place].values
-    zone = race.spec.decision.indifference.quality
+    zone = race.zone
     if race.yardstick.exact:
-        found[places] = eliminated(table, ALPHA, zone, arms=len(scene.arms))
+        found[places] = eliminated(table, ALPHA, zone, arms=race.most_arms)
     else:
         lead = int(np.argmax(np.where(np.isfinite(table), table, 0.0).sum(axis=1)))
-        found[places] = beaten_asymptotically(table[lead] - table, ALPHA / max(1, len(scene.arms) - 1), zone)
+        found[places] = beaten_asymptotically(table[lead] - table, ALPHA / max(1, race.most_arms - 1), zone)
     return found
 
 
@@ -196,97 +198,68 @@ def _conclude(race: Race, scene: Scene, move: Move) -> None:
         if (race.paths(arm) and scene.complete(place) and scene.alive[place])
         or (place in keep and arm in race.reached and race.paths(arm))
     ]  # fmt: skip
-    race.stop = stop_words(move, race)
+    if len(race.alive) < _LEAST_ARMS:
+        race.alive += _company(race, scene, state)
+    spec = race.spec.decision
+    race.stop = said.stopped(
+        move.rule,
+        state.p_good,
+        spec.indifference.quality,
+        spec.confidence,
+        race.preset.patience,
+        left=bool(scene.options),
+    )
+    scale = _scale(race, scene, state)
     for place, arm in enumerate(scene.arms):
         if arm not in race.alive and race.paths(arm):
-            _drop(race, scene, state, place)
+            _drop(race, scene, move, place, scale)
 
 
-def _drop(race: Race, scene: Scene, state: State, place: int) -> None:
-    arm, mine = scene.arms[place], scene.seen(place)
+def _company(race: Race, scene: Scene, state: State) -> list[str]:
+    """Return the best believed arm that was judged at all besides the one that is left, so that there is a runner-up."""
+    order = sorted(range(len(scene.arms)), key=lambda place: (-state.belief.mean[place], scene.arms[place]))
+    fit = [scene.arms[place] for place in order if race.paths(scene.arms[place]) and scene.arms[place] in race.reached]
+    real = [arm for arm in fit if arm not in race.alive and race.first(arm).family != "baseline"]
+    return real[: _LEAST_ARMS - len(race.alive)]
+
+
+def _scale(race: Race, scene: Scene, state: State) -> tuple[float, float]:
+    """Return factors on the chances of being better by more than the zone, and at all, so that their sums are the joint chances.
+
+    Relatives are better or worse together: the sum of their chances says far more than the chance that any one of them is.
+    """
+    out = [place for place, arm in enumerate(scene.arms) if arm not in race.alive and scene.alive[place]]
+    sums = float(state.p_better[out].sum()), float(state.p_ahead[out].sum())
+    joint = 1.0 - state.p_good, 1.0 - state.p_best
+    return tuple(min(1.0, whole / total) if total > 0 else 1.0 for whole, total in zip(joint, sums, strict=True))  # type: ignore[return-value]
+
+
+def _drop(race: Race, scene: Scene, move: Move, place: int, scale: tuple[float, float]) -> None:
+    state, arm, mine = move.state, scene.arms[place], scene.seen(place)
     proven = not scene.alive[place]
-    chance = 0.0 if proven else float(state.p_better[place])
+    chance = float(state.p_better[place])
     best = max(mine, key=lambda look: (look.share, len(look.rows)), default=None)
     if best is None:
-        what = _unseen(chance)
+        race.drop(
+            race.paths(arm), "eliminated" if chance < ALPHA else "not_reached", said.unseen(chance, move.rule),
+            p_best=scale[1] * float(state.p_ahead[place]), p_good=scale[0] * chance,
+        )  # fmt: skip
+        return
+    trains, fraction = race.first(arm).variant.trains, race.reached[arm].fraction
+    seen = said.Seen(fraction if trains else None, len(best.rows), float(best.values.mean()))
+    if proven:
+        what = said.proven(seen, ALPHA, exact=race.yardstick.exact)
+        chances = (ALPHA / race.most_arms, ALPHA / race.most_arms)
     else:
-        fraction = best.share * scene.shares[place][-1]
-        what = (_proven if proven else _parked)(
-            fraction, len(best.rows), float(best.values.mean()), chance, state, place
+        what = said.parked(
+            seen, float(state.belief.mean[place]), float(np.sqrt(state.belief.variance[place])), chance, move.rule
         )
-    kind = "eliminated" if best is not None or chance < ALPHA else "not_reached"
-    rung = None if best is None else _rung(scene.shares[place], best.share)
-    reached = None if best is None else round(best.share * scene.shares[place][-1], 4)
-    race.drop(race.paths(arm), kind, what, rung=rung, fraction=reached, p_best=chance)
+        chances = (scale[0] * chance, scale[1] * float(state.p_ahead[place]))
+    race.drop(
+        race.paths(arm), "eliminated", what,
+        rung=_rung(scene.shares[place], best.share), fraction=fraction, p_good=chances[0], p_best=chances[1],
+    )  # fmt: skip
 
 
 def _rung(shares: tuple[float, ...], share: float) -> int:
     return min(range(len(shares)), key=lambda number: abs(shares[number] / shares[-1] - share))
-
-
-def _share(fraction: float) -> str:
-    return f"{100 * fraction:.0f} %"
-
-
-def _unseen(chance: float) -> Words:
-    return Words(
-        zh=f"未训练：从同类方案已有的结果推算，它比领先者好出无差异区的概率为 {chance:.2f}，看一眼所值不及其代价",
-        en=f"not trained: judging by its relatives, its chance to beat the leader by more than the indifference zone is {chance:.2f}, "
-        "and a look was not worth its price",
-    )
-
-
-def _proven(fraction: float, rows: int, score: float, chance: float, state: State, place: int) -> Words:
-    del chance, state, place
-    return Words(
-        zh=f"用训练数据的 {_share(fraction)}、在 {rows} 行上得分 {score:.3f}；逐行配对的序贯检验（任意时刻有效，误淘汰率 ≤ {ALPHA:.0%}）"
-        "证明它比另一方案差出无差异区",
-        en=f"trained on {_share(fraction)} of the training rows, judged on {rows}: score {score:.3f}; worse than another by more than the "
-        f"indifference zone, proven row by row at an error rate of {ALPHA:.0%} however often one looked",
-    )
-
-
-def _parked(fraction: float, rows: int, score: float, chance: float, state: State, place: int) -> Words:
-    hoped = float(state.belief.mean[place])
-    spread = float(np.sqrt(state.belief.variance[place]))
-    return Words(
-        zh=f"用训练数据的 {_share(fraction)}、在 {rows} 行上得分 {score:.3f}；推算用全部训练数据约 {hoped:.3f}（±{spread:.3f}），"
-        f"比领先者好出无差异区的概率为 {chance:.2f}，再看一眼所值不及其代价",
-        en=f"trained on {_share(fraction)} of the training rows, judged on {rows}: score {score:.3f}, about {hoped:.3f} (±{spread:.3f}) "
-        f"expected on all; its chance to beat the leader by more than the indifference zone is {chance:.2f}, "
-        "and another look was not worth its price",
-    )
-
-
-def stop_words(move: Move, race: Race) -> Words:
-    """Say which rule stopped the looking."""
-    state, zone = move.state, race.spec.decision.indifference.quality
-    sure = f"{100 * state.p_good:.0f} %"
-    if move.rule == "confident":
-        return Words(
-            zh=f"领先者有 {sure} 的把握不比任何其他方案差出无差异区（{zone:g}），达到要求的 {race.spec.decision.confidence:.0%}",
-            en=f"the leader is within the indifference zone ({zone:g}) of the best with {sure} certainty; "
-            f"{race.spec.decision.confidence:.0%} were asked for",
-        )
-    if move.rule == "priced":
-        return Words(
-            zh=f"再测一步的预期收益低于其价格（此时领先者够好的把握为 {sure}）",
-            en=f"the next step costs more than it is expected to gain (certainty that the leader is good enough: {sure})",
-        )
-    if move.rule == "slow":
-        return Words(
-            zh=f"再测下去收益太小：按最划算的一步的速度，花掉全部逐一评测代价的 {race.preset.patience:.0%} "
-            f"也换不来一个无差异区（此时领先者够好的把握为 {sure}）",
-            en=f"looking further gains too little for its price: at the rate of the best next step, {race.preset.patience:.0%} of the price "
-            f"of looking at everything would not gain one indifference zone (certainty that the leader is good enough: {sure})",
-        )
-    if move.rule == "worthless":
-        return Words(
-            zh=f"再测任何一步预期都改变不了什么（预期收益不足无差异区的 1%；此时领先者够好的把握为 {sure}）",
-            en="no further step is expected to change the choice by more than a hundredth of the indifference zone "
-            f"(certainty that the leader is good enough: {sure})",
-        )
-    return Words(
-        zh=f"计划时间内能看的都看过了（此时领先者够好的把握为 {sure}）",
-        en=f"everything the planned time holds was looked at (certainty that the leader is good enough: {sure})",
-    )

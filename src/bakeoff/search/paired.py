@@ -61,7 +61,7 @@ class Yardstick:
     @property
     def name(self) -> str:
         """What tells this yardstick from others."""
-        return self.metric if self.payoff is None else f"payoff {self.payoff.tolist()}"
+        return f"{self.metric} {self.positive}" if self.payoff is None else f"payoff {self.payoff.tolist()}"
 
     def score(self, seen: Outcomes) -> float:
         """Return the score of outcomes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from statistics import geometric_mean
@@ -20,7 +21,10 @@ from bakeoff.search.factors import NOTHING, Seconds
 from bakeoff.search.graph import GraphStep, graph
 from bakeoff.search.imagined import Imagination, Imagined
 from bakeoff.search.prefix import steps_of
-from bakeoff.search.presets import preset, rung_rows
+from bakeoff.search.presets import preset
+from bakeoff.search.race import Race
+from bakeoff.search.scene import scene_of
+from bakeoff.search.seen import Seen
 from bakeoff.store.evidence import StudyEvidence
 
 _TIMED = 300
@@ -37,7 +41,7 @@ class PlannedCandidate(Record):
     id: str
     label: Words
     probe_seconds: float
-    first_rung_seconds: float
+    first_rung_seconds: float = Field(description="Of its first look: the smallest share, the fewest rows judged.")
     full_seconds: float = Field(description="Building on the whole train split and judging every select row.")
     simplicity: int
 
@@ -62,8 +66,8 @@ class InLedger(Record):
 class Plan(Record):
     """What would run. All seconds are predicted; money is what paid endpoints would charge.
 
-    ``steps`` is the graph of probing every candidate and of evaluating every one in full, which is what an exhaustive evaluation
-    would do; ``spending`` is the order of a run that searches, imagined with middling luck.
+    ``steps`` is the graph of probing every candidate and of evaluating every one in full; ``spending`` is the order of a run that
+    searches, imagined with middling luck. ``expected`` is what ``spending`` and ``around`` add up to, ended by the deadline.
     """
 
     study: str
@@ -76,8 +80,13 @@ class Plan(Record):
     spending: tuple[Spending, ...] = ()
     stops_by: Words = Field(Words(zh="", en=""), description="The rule that would end the run.")
     ledger: InLedger = InLedger(steps=0, seconds=0.0)
+    around: Seconds = Field(
+        NOTHING, description="Outside of its trials: reading the data, deciding, writing the report."
+    )
     expected: Seconds = NOTHING
-    exhaustive: Seconds = Field(NOTHING, description="Of evaluating every candidate in full.")
+    exhaustive: Seconds = Field(
+        NOTHING, description="Of training every listed candidate in full and judging it once, and nothing else."
+    )
     learnt_from: int = Field(0, description="Earlier studies on this machine that the predictions draw on.")
     expected_computing: float = Field(0.0, description="Processor seconds of its steps, over all cores.")
     expected_seconds: float
@@ -100,15 +109,17 @@ def plan(evidence: StudyEvidence, *, second_price: float = 0.0) -> Plan:
     model = CostModel.of_study(evidence)
     runs = imagined(evidence, model, second_price)
     middle = sorted(runs, key=lambda run: Seconds.total(seconds for _, seconds in run.trials).mean)[len(runs) // 2]
-    expected, most = _expected(runs, model), 1.5 * spec.budget.time
-    steps = graph(everything(spec, candidates), model)
+    most = 1.5 * spec.budget.time
+    expected = _expected(middle, runs, model, most)
+    first = _first_looks(evidence)
     return Plan(
         study=spec.name, task=spec.task, preset=spec.preset, unavailable=evidence.unavailable, profile=profile,
-        candidates=tuple(_planned(candidate, spec, profile, model) for candidate in candidates), fractions=preset(spec).fractions,
-        steps=steps, spending=_spending(middle), stops_by=middle.stop, ledger=_ledger(evidence), expected=expected,
-        exhaustive=Seconds.total(step.seconds for step in steps), learnt_from=evidence.costs.studies if evidence.costs else 0,
+        candidates=tuple(_planned(candidate, spec, first.get(candidate.arm), model) for candidate in candidates), fractions=preset(spec).fractions,
+        steps=graph(everything(spec, candidates), model), spending=_spending(middle), stops_by=middle.stop, ledger=_ledger(evidence),
+        around=model.around, expected=expected, exhaustive=_exhaustive(evidence, model),
+        learnt_from=evidence.costs.studies if evidence.costs else 0,
         expected_computing=geometric_mean([max(run.computing, 1e-3) for run in runs]),
-        expected_seconds=min(expected.mean, most), most_seconds=most, budget_seconds=spec.budget.time,
+        expected_seconds=expected.mean, most_seconds=most, budget_seconds=spec.budget.time,
         money=_money(spec, candidates), currency=spec.value.currency,
     )  # fmt: skip
 
@@ -121,16 +132,16 @@ def imagined(evidence: StudyEvidence, model: CostModel, second_price: float) -> 
     return runs
 
 
-def _expected(runs: Sequence[Imagined], model: CostModel) -> Seconds:
-    """Return what a run takes: the typical imagined one (geometric mean), its range from how they differ and from what is not known of steps."""
+def _expected(middle: Imagined, runs: Sequence[Imagined], model: CostModel, most: float) -> Seconds:
+    """Return what the middling imagined run takes, its range from how runs differ and from what is not known of steps.
+
+    Nothing takes longer than ``most`` seconds: the deadline ends it.
+    """
     totals = [Seconds.total([*(seconds for _, seconds in run.trials), model.around]) for run in runs]
-    count = len(totals)
-    spread = _LUCK_MATTERS if count > 1 else 1.0
-    return Seconds(
-        mean=geometric_mean([total.mean for total in totals]),
-        low=min(total.low for total in totals) / spread,
-        high=max(total.high for total in totals) * spread,
-    )
+    mean = Seconds.total([*(seconds for _, seconds in middle.trials), model.around]).mean
+    spread = _LUCK_MATTERS if len(totals) > 1 else 1.0
+    low, high = min(total.low for total in totals) / spread, max(total.high for total in totals) * spread
+    return Seconds(mean=min(mean, most), low=min(low, most), high=min(high, most))
 
 
 def _spending(run: Imagined) -> tuple[Spending, ...]:
@@ -154,20 +165,30 @@ def _staged(run: Imagined) -> Iterator[tuple[Purpose, Trial, Seconds]]:
 
 
 def everything(spec: Spec, candidates: Sequence[Candidate]) -> list[Trial]:
-    """Return what an exhaustive evaluation does: probe every path, build each on every row and judge it on all select rows."""
+    """Return the trials of probing every path, and of building each on every row and judging it on all select rows."""
     return [*_probes(spec, candidates), *_whole(spec, candidates)]
 
 
 def exhaustive_computing(evidence: StudyEvidence, model: CostModel) -> float:
-    """Return the processor seconds of evaluating every candidate in full, each shared step once."""
+    """Return the processor seconds of training every listed candidate in full and judging it once, each shared step once."""
     embedded, seen, total = Embedded(), set(), 0.0
-    for trial in everything(evidence.spec, evidence.candidates):
+    for trial in _whole(evidence.spec, _listed(evidence.candidates)):
         for step in steps_of(trial):
             if step not in seen:
                 seen.add(step)
                 total += model.computing(trial, step, embedded).mean
                 model.amounts.note(trial.candidate, step.kind, trial.fidelity, embedded)
     return total
+
+
+def _exhaustive(evidence: StudyEvidence, model: CostModel) -> Seconds:
+    steps = graph(_whole(evidence.spec, _listed(evidence.candidates)), model)
+    return Seconds.total(step.seconds for step in steps)
+
+
+def _listed(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the catalogue's candidates, without those that the search made up: tuned settings and ensembles."""
+    return [one for one in candidates if one.family != "ensemble" and one.variant.base is None]
 
 
 def _probes(spec: Spec, candidates: Sequence[Candidate]) -> list[Trial]:
@@ -188,17 +209,23 @@ def _ledger(evidence: StudyEvidence) -> InLedger:
     return InLedger(steps=len(rows), seconds=sum(row.wall_seconds for row in rows))
 
 
-def _planned(candidate: Candidate, spec: Spec, profile: Profile, model: CostModel) -> PlannedCandidate:
-    rows, limit = rung_rows(candidate, spec, profile, 0)
-    fractions = (rows / max(1, profile.split.train), 1.0) if candidate.variant.trains else (1.0, 1.0)
-    rung, whole = (
-        Trial(candidate=candidate, purpose="rung", fidelity=Fidelity(fraction=share, seed=spec.seed, limit=judged))
-        for share, judged in zip(fractions, (limit, None), strict=True)
-    )
+def _first_looks(evidence: StudyEvidence) -> dict[str, Fidelity]:
+    """Return how closely each arm would be looked at first, by arm, as if nothing had been done."""
+    blank = replace(evidence, results=())
+    scene = scene_of(Race(blank.spec, blank, Seen(blank)))
+    found: dict[str, Fidelity] = {}
+    for option in scene.options:
+        found.setdefault(scene.arms[option.arm], scene.trials[option].fidelity)
+    return found
+
+
+def _planned(candidate: Candidate, spec: Spec, look: Fidelity | None, model: CostModel) -> PlannedCandidate:
+    full = Fidelity(fraction=1.0, seed=spec.seed)
+    first, whole = (Trial(candidate=candidate, purpose="rung", fidelity=found) for found in (look or full, full))
     return PlannedCandidate(
         id=candidate.id, label=candidate.label, simplicity=candidate.variant.simplicity,
         probe_seconds=model.alone(_probe(spec, candidate)).mean if candidate.family != "ensemble" else 0.0,
-        first_rung_seconds=model.alone(rung).mean, full_seconds=model.alone(whole).mean,
+        first_rung_seconds=model.alone(first).mean, full_seconds=model.alone(whole).mean,
     )  # fmt: skip
 
 

@@ -79,6 +79,7 @@ class State:
         p_best: probability that nobody alive beats the leader at all.
         regret: expected loss of choosing the leader.
         p_better: per arm, probability to beat the leader by more than the zone (A,).
+        p_ahead: per arm, probability to beat the leader at all (A,).
         noise: per-row variance of an arm's own error, and of a training (seed).
 
     """
@@ -91,6 +92,7 @@ class State:
     p_best: float
     regret: float
     p_better: Array
+    p_ahead: Array
     noise: tuple[float, float]
 
 
@@ -123,6 +125,7 @@ def plan_move(
     alive: NDArray[np.bool_] | None = None,
     judged: int | NDArray[np.int64] = 0,
     spent: float = 0.0,
+    only: frozenset[int] | None = None,
 ) -> Move:
     """Return the next look, or the rule that stops the search.
 
@@ -134,21 +137,35 @@ def plan_move(
         alive: arms that may be chosen (A,); default all.
         judged: rows that complete a judgement, of all arms or of each (A,).
         spent: seconds spent so far.
+        only: arms a look may be taken at; the others' options only tell what looking at everything would cost.
 
     """
-    state = weigh(field, looks, rules, alive, judged)
-    possible = [option for option in options if state.alive[option.arm]]
+    may = np.ones(field.size, dtype=np.bool_) if alive is None else alive
+    possible = [option for option in options if may[option.arm]]
+    state = weigh(field, looks, rules, may, judged, _completable(looks, possible, judged))
     finish = None if state.complete else completing(state.leader, possible, judged)
-    if not possible:
-        return Move(None, 0.0, state, "exhausted")
     total = whole(possible, spent)
-    stranger = unseen(field, looks, possible)
+    chosen = possible if only is None else [option for option in possible if option.arm in only]
+    stranger = unseen(field, looks, chosen)
     if stranger is not None:
         return Move(stranger, 0.0, state)
-    if state.p_good >= rules.confidence:
+    if looks and state.p_good >= rules.confidence:
         return Move(finish, 0.0, state, None if finish else "confident")
-    best, gain, rule = _worthwhile(state, looks, _hopeful(state, possible), rules, total)
+    if not chosen:
+        return Move(finish, 0.0, state, None if finish else "exhausted")
+    best, gain, rule = _worthwhile(state, looks, _hopeful(state, chosen), rules, total)
     return Move(finish if best is None else best, gain, state, rule if best is None and finish is None else None)
+
+
+def _completable(looks: Sequence[Look], options: Sequence[Option], judged: int | NDArray[np.int64]) -> frozenset[int]:
+    """Return the arms that were trained on everything and judged on all rows, or still may be: only they can be chosen."""
+    needed = np.asarray(judged)
+
+    def whole_of(arm: int) -> int:
+        return int(needed[arm]) if needed.ndim else int(needed)
+
+    done = {look.arm for look in looks if look.share >= 1.0 and len(look.rows) >= whole_of(look.arm)}
+    return frozenset(done | {one.arm for one in options if one.share >= 1.0 and one.rows >= whole_of(one.arm)})
 
 
 def _worthwhile(
@@ -204,12 +221,14 @@ def weigh(
     rules: Rules,
     alive: NDArray[np.bool_] | None = None,
     judged: int | NDArray[np.int64] = 0,
+    leaders: frozenset[int] = frozenset(),
 ) -> State:
-    """Return what is believed after ``looks``; for ``judged`` see ``plan_move``."""
+    """Return what is believed after ``looks``; for ``judged`` see ``plan_move``; ``leaders`` are who may lead, all where empty."""
     may = np.ones(field.size, dtype=np.bool_) if alive is None else alive
     sights, noise = sights_of(field, looks)
     belief = believe(field, sights)
-    leader = int(np.argmax(np.where(may, belief.mean, -np.inf)))
+    lead = may & np.isin(np.arange(field.size), list(leaders)) if leaders else may
+    leader = int(np.argmax(np.where(lead if lead.any() else may, belief.mean, -np.inf)))
     needed = int(np.asarray(judged)[leader]) if np.ndim(judged) else int(judged)
     complete = any(look.arm == leader and look.share >= 1.0 and len(look.rows) >= needed for look in looks)
     near = _near(belief, may, leader)
@@ -218,9 +237,11 @@ def weigh(
     most = ahead.max(axis=1)
     p_better = np.zeros(field.size)
     p_better[near] = (ahead > rules.zone).mean(axis=0)
+    p_ahead = np.zeros(field.size)
+    p_ahead[near] = (ahead > 0.0).mean(axis=0)
     return State(
         belief, may, leader, complete, float((most <= rules.zone).mean()), float((most <= 0.0).mean()),
-        float(np.maximum(most, 0.0).mean()), p_better, noise,
+        float(np.maximum(most, 0.0).mean()), p_better, p_ahead, noise,
     )  # fmt: skip
 
 

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+
 from bakeoff.schema.base import Words
 from bakeoff.schema.candidate import Candidate
 from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Spec
 from bakeoff.schema.trial import Elimination, Failure, Fidelity, Trial
-from bakeoff.search.costs import CostModel
+from bakeoff.search.costs import CostModel, on_grid
 from bakeoff.search.paired import Yardstick, yardstick_of
 from bakeoff.search.planner import Look
 from bakeoff.search.presets import Preset, build_seconds, predict_seconds, preset
@@ -84,6 +86,26 @@ class Race:
         """What arms are compared by."""
         return yardstick_of(self.spec, self.profile)
 
+    @cached_property
+    def zone(self) -> float:
+        """The difference that does not matter, in units of what arms are compared by.
+
+        Where mistakes have prices of their own, answers are worth 0 to 1 of the dearest mistake; a difference in quality of the zone is
+        then worth that share of an average mistake.
+        """
+        zone, payoff = self.spec.decision.indifference.quality, self.yardstick.payoff
+        if payoff is None:
+            return zone
+        wrong = (1.0 - payoff)[~np.eye(len(payoff), dtype=np.bool_)]
+        return max(zone * float(wrong.mean()), 1e-9)
+
+    @property
+    def most_arms(self) -> int:
+        """Most arms that may ever take part: those there are, and those tuning may still add."""
+        listed = sum(1 for arm in self.arms() if self.first(arm).variant.base is None)
+        trials = self.spec.search.trials if self.spec.search.tuner != "none" else 0
+        return max(len(self.arms()), listed * (1 + trials))
+
     def arms(self) -> list[str]:
         """Every arm that is no ensemble, whether still in or not, in the order of the catalogue."""
         return list(dict.fromkeys([*self._listed, *self.made]))
@@ -98,29 +120,20 @@ class Race:
 
     @cached_property
     def spent(self) -> float:
-        """Predicted seconds of the looks taken so far: the budget's currency, the same on a fast and on a slow day."""
-        total = 0.0
-        for arm in self.arms():
-            candidate = self.first(arm)
-            trained: set[tuple[float, int]] = set()
-            rows: dict[tuple[float, int], int] = {}
-            for fidelity, _, outcomes in self.seen.judged(arm):
-                name = (fidelity.fraction, fidelity.seed)
-                trained.add(name)
-                rows[name] = max(rows.get(name, 0), len(outcomes))
-            train = self.profile.split.train if candidate.variant.trains else 0
-            total += sum(build_seconds(candidate, fraction * train) for fraction, _ in trained)
-            total += sum(predict_seconds(candidate, count) for count in rows.values())
-        return total
+        """CPU seconds of the looks taken so far, on the grid that prices are on; spent and price are the same currency."""
+        looks = [
+            row.result
+            for row in self.evidence.results
+            if row.result.purpose == "rung" and not row.result.fidelity.probe
+        ]
+        return sum(on_grid(result.cpu_seconds) for result in looks if result.cpu_seconds > 0)
 
     def fidelity(self, arm: str, shares: Sequence[float], look: Look) -> Fidelity:
         """Return the fidelity in the ledger of a look the planner speaks of as a share of the arm's largest."""
-        wanted = look.share * shares[-1]
         mine = [
-            item
-            for item in self.seen.judged(arm)
-            if abs(item[0].fraction - wanted) < 1e-6 and item[0].seed == look.seed
-        ]
+            item for item in self.seen.judged(arm)
+            if abs(min(1.0, item[0].fraction / shares[-1]) - look.share) < 1e-6 and item[0].seed == look.seed
+        ]  # fmt: skip
         return max(mine, key=lambda item: len(item[2]))[0]
 
     def paths(self, arm: str) -> list[Candidate]:

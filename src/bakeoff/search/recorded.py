@@ -22,6 +22,7 @@ from bakeoff.search.table import Arm, Table
 from bakeoff.store.evidence import StudyEvidence
 
 _LEAST_ARMS = 3
+_MOST_CLASSES = 256
 
 
 class Rehearsed(Record):
@@ -42,6 +43,9 @@ class Rehearsals(Record):
     """A ledger replayed."""
 
     study: str
+    metric: str = Field(
+        description="A table keeps labels only: macro_f1 stands in for roc_auc, and mistakes have no prices."
+    )
     arms: int
     rows: int
     cells: int = Field(description="Recorded cells: arm × share × seed.")
@@ -50,7 +54,7 @@ class Rehearsals(Record):
 
 
 def rehearsals(evidence: StudyEvidence, replays: int) -> Rehearsals:
-    """Replay a ledger under every preset's patience.
+    """Replay a ledger with every preset's patience; shares, rows and finalists are what was recorded.
 
     Raises:
         StudyError: fewer than three arms were judged on all select rows.
@@ -76,7 +80,7 @@ def rehearsals(evidence: StudyEvidence, replays: int) -> Rehearsals:
             )
         )  # fmt: skip
     return Rehearsals(
-        study=evidence.spec.name, arms=len(table.arms), rows=table.rows, cells=int(table.known.sum()), exhaustive_seconds=full,
+        study=evidence.spec.name, metric=table.metric, arms=len(table.arms), rows=table.rows, cells=int(table.known.sum()), exhaustive_seconds=full,
         presets=tuple(found),
     )  # fmt: skip
 
@@ -88,6 +92,9 @@ def table_of(evidence: StudyEvidence) -> Table:
         StudyError: fewer than three such arms.
 
     """
+    if len(evidence.profile.classes) > _MOST_CLASSES:
+        what = "a recorded table holds at most 256 classes"
+        raise StudyError(what, got=f"{len(evidence.profile.classes)} classes")
     seen = Seen(evidence)
     arms = {candidate.arm: candidate for candidate in reversed(evidence.candidates) if candidate.family != "ensemble"}
     rows = max((len(found) for arm in arms for _, _, found in seen.judged(arm)), default=0)

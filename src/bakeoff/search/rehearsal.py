@@ -1,4 +1,8 @@
-"""The planner at work on a recorded table, from the first look to the choice; what ``ask`` does on a ledger, without a ledger."""
+"""The planner at work on a recorded table, from the first look to the choice.
+
+The same belief, gains and rules as on a ledger. Left out is what a table cannot show: probes, tuning, ensembles, and the final's own
+statistics; what stands in for the latter is the belief with the confirm rows added.
+"""
 
 from __future__ import annotations
 
@@ -43,15 +47,15 @@ def rehearse(replay: Replay, rules: Rules) -> Verdict:
     """Search a replay with the planner, judge the finalists on the confirm rows, choose."""
     field, alive = replay.book.field, replay.feasible
     rule, moves = "exhausted", 0
-    while moves < _MOST_MOVES:
+    while True:
         move = plan_move(field, replay.looks, options(replay), rules, alive, replay.select, replay.spent)
-        if move.option is None:
+        state = move.state
+        if move.option is None or moves == _MOST_MOVES:
             rule = move.rule or rule
             break
         moves += 1
         chosen = move.option
         replay.look(chosen.arm, replay.table.fractions.index(chosen.share), chosen.seed, chosen.rows)
-    state = weigh(field, replay.looks, rules, alive, replay.select)
     names = finalists(replay, state)
     last = final(replay, names, rules)
     return Verdict(last.leader, last.p_good, rule, moves, names, last.p_best >= rules.confidence)

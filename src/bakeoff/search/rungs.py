@@ -1,4 +1,4 @@
-"""Probes of every path, ensembles of who is left, and the paired comparison both ends of the race use."""
+"""Probes of every path, ensembles of who is left, and the paired comparison of the final."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bakeoff.search.screen import screened
 from bakeoff.search.seen import Outcomes
 
 ALPHA = 0.05
-"""An arm is out when its chance to come within the indifference zone of the leader is below this."""
+"""Chance to come within the indifference zone of the leader from which an arm may be in the final."""
 _MEMBERS = 3
 
 
@@ -68,7 +68,7 @@ def ensembles(race: Race) -> list[Trial]:
     for blank in (candidate for candidate in race.evidence.candidates if candidate.family == "ensemble"):
         if len(members) < 2:
             reason = Words(
-                zh="不足两个可行的已训练候选可供组合", en="fewer than two feasible trained candidates to combine"
+                zh="不足两个完整训练过的候选可供组合", en="fewer than two complete trained candidates to combine"
             )
             race.drop([blank], "not_reached", reason)
             continue

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,22 +146,23 @@ def _looks(race: Race, place: int, arm: str, top: float) -> Iterator[Look]:
     """Yield what was seen of an arm on the select rows; of the same training the judgement of the most rows."""
     best: dict[tuple[float, int], tuple[str, Outcomes]] = {}
     for fidelity, key, outcomes in race.seen.judged(arm):
-        name = (fidelity.fraction, fidelity.seed)
+        name = (min(1.0, fidelity.fraction / top), fidelity.seed)
         if name not in best or len(best[name][1]) < len(outcomes):
             best[name] = key, outcomes
-    for (fraction, seed), (key, outcomes) in sorted(best.items()):
+    for (share, seed), (key, outcomes) in sorted(best.items()):
         rows, values = _values(race, key, outcomes)
-        yield Look(place, min(1.0, fraction / top), seed, rows, values)
+        yield Look(place, share, seed, rows, values)
 
 
 _KEPT: dict[tuple[str, str], tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
 """Row values by the key of the ledger's row: a pure function of content, so that asking again need not compute them again."""
-_MOST_KEPT = 4096
+_MOST_KEPT = 1024
 
 
 def _values(race: Race, key: str, outcomes: Outcomes) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     yardstick = race.yardstick
-    name = (key, yardstick.name)
+    digest = blake2b(outcomes.predicted.tobytes() + outcomes.actual.tobytes(), digest_size=8).hexdigest()
+    name = (f"{key} {digest}", yardstick.name)
     if name not in _KEPT:
         order = np.argsort(outcomes.indices, kind="stable")
         sorted_ = Outcomes(

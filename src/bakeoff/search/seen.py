@@ -65,7 +65,8 @@ class Seen:
                 self._arms.setdefault(_arm(result.candidate), []).append(result)
             if result.kind == "predict" and result.status == "ok":
                 self._predictions[result.candidate, _tag(result.fidelity)] = row
-                if result.fidelity.split == "select" and not result.fidelity.probe and "actual" in row.arrays:
+                looked = result.fidelity.split == "select" and not result.fidelity.probe and result.purpose != "final"
+                if looked and "actual" in row.arrays:
                     self._judged.setdefault(_arm(result.candidate), []).append(
                         (result.fidelity, result.key, outcomes_of(row))
                     )

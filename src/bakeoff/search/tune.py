@@ -7,6 +7,7 @@ stops by the same rules as everything else, and ``search.trials`` only caps it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from bakeoff import registry
 from bakeoff.schema.candidate import Candidate
@@ -18,6 +19,8 @@ from bakeoff.search.scene import Scene
 from bakeoff.search.told import told
 from bakeoff.search.tuning import propose, resolve, space_of, tuned_candidates, tuned_variant
 
+BASES = 3
+"""Listed settings around which a new one is proposed at a time, the most promising first."""
 NEAR = 0.05
 """Chance of being better than the leader from which an arm counts as a survivor."""
 
@@ -28,7 +31,7 @@ def propose_arms(race: Race, scene: Scene, state: State) -> dict[str, tuple[Cand
     if method == "none" or race.spec.search.trials <= 0:
         return {}
     found: dict[str, tuple[Candidate, ...]] = {}
-    for base in _bases(race, scene, state):
+    for base in islice(_bases(race, scene, state), BASES):
         for paths in _next(race, base, method):
             found[paths[0].arm] = paths
     return found

@@ -75,8 +75,10 @@ class Archive:
             self._put("eliminations", "[]")
             self._put("finalists", "[]")
             self._put("stop_rule", canonical(Words(zh="", en="")))
-        elif self.ledger.document("candidates") is not None:
-            candidates = _with_made(candidates, self._candidates())
+        if self.ledger.document("candidates") is not None:
+            candidates = _with_made(
+                candidates, self._candidates(), same=self.ledger.document("spec") == canonical(spec)
+            )
         self._put("spec", canonical(spec))
         self._put("profile", canonical(profile))
         self._put("candidates", _CANDIDATES.dump_json(tuple(candidates)).decode())
@@ -119,6 +121,10 @@ class Archive:
             costs=self.costs(),
             warm=_WARM.validate_json(self.ledger.document("warm") or "{}"),
         )
+
+    def has_warm(self) -> bool:
+        """Whether it was noted before."""
+        return self.ledger.document("warm") is not None
 
     def warm(self, known: Mapping[str, tuple[Told, ...]]) -> None:
         """Note what earlier studies know about settings, by arm."""
@@ -166,9 +172,12 @@ def made_up(candidate: Candidate) -> bool:
     return bool(candidate.members) or candidate.variant.base is not None
 
 
-def _with_made(listed: Sequence[Candidate], known: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Return the catalogue's candidates with those the search made up before, as far as what they were made of still takes part."""
-    made = {candidate.id: candidate for candidate in known if made_up(candidate)}
+def _with_made(listed: Sequence[Candidate], known: Sequence[Candidate], *, same: bool) -> tuple[Candidate, ...]:
+    """Return the catalogue's candidates with those the search made up before, as far as what they were made of still takes part.
+
+    Under a changed specification (not ``same``) ensembles are put together anew; tuned settings and what was learnt of them stay.
+    """
+    made = {candidate.id: candidate for candidate in known if made_up(candidate) and (same or not candidate.members)}
     arms = {candidate.arm for candidate in listed}
     kept = [
         one for one in made.values()
