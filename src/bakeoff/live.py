@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bakeoff.evaluation.events import Event
 
 _STAGES = {
-    "probe": ("试测", "probing"), "rung": ("分轮淘汰", "racing"), "final": ("决赛", "final"), "risk": ("风险检查", "risk checks"),
+    "probe": ("试测", "probing"), "rung": ("训练评测", "looking"), "final": ("决赛", "final"), "risk": ("风险检查", "risk checks"),
 }  # fmt: skip
 _SHOWN = 10
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.decision import decide
-from bakeoff.schema import Decision
+from bakeoff.schema import Decision, Elimination, Words
+from bakeoff.schema.trial import EliminationKind
 from tests.decision.worlds import CHAR, E5, LLM, Stack, make_world, reviews
 
 FEW = {"draws": 300}
@@ -252,3 +253,66 @@ def test_labels_have_a_worth_only_where_answers_have() -> None:
     assert dear is not None
     assert dear.value == pytest.approx((found.value or 0.0) - 3000.0)
     assert dear.unit == "CNY"
+
+
+def _noted(kind: EliminationKind, *chances: tuple[float | None, float | None]) -> Decision:
+    """Decide between two finalists after the search stopped one arm per pair of chances (to be better at all, by more than the zone)."""
+    lead, other = Stack("linear.a.none.native", 0.88), Stack("linear.b.none.native", 0.82)
+    seen = Stack("boosting.a0.none.native", 0.0, final=False, rungs=((0.33, 0.8),), timed=False)
+    unseen = dataclasses.replace(seen, rungs=())
+    names = [f"boosting.a{place}.none.native" for place in range(len(chances))]
+    stopped = [dataclasses.replace(unseen if place else seen, id=name) for place, name in enumerate(names)]
+    evidence = make_world([lead, other, *stopped])
+    dropped = tuple(
+        Elimination(candidate=name, kind=kind, p_best=best, p_good=good, reason=Words(zh="不看", en="not looked at"))
+        for name, (best, good) in zip(names, chances, strict=True)
+    )
+    return decide(dataclasses.replace(evidence, eliminations=dropped))
+
+
+@pytest.mark.parametrize("kind", ["eliminated", "not_reached"])
+def test_chances_noted_of_whoever_was_stopped_or_never_looked_at_are_taken_off(kind: EliminationKind) -> None:
+    """The chance to be better at all from P(best), that to be better by more than the zone from P(good), looked at or not."""
+    decision = _noted(kind, (0.30, 0.01), (0.10, 0.02))
+    assert decision.p_best == pytest.approx(0.60, abs=5e-3)
+    assert decision.p_good == pytest.approx(0.97, abs=5e-3)
+    assert decision.outcome == "winner"
+    assert _noted(kind, (0.30, 0.01), (0.30, 0.06)).outcome == "no_clear_winner"
+
+
+def test_one_chance_noted_by_an_older_version_counts_for_both() -> None:
+    decision = _noted("eliminated", (0.10, None), (None, None))
+    assert decision.p_best == decision.p_good == pytest.approx(0.90, abs=5e-3)
+
+
+def test_who_ran_out_of_budget_without_a_chance_noted_takes_nothing() -> None:
+    assert _noted("unaffordable", (0.5, 0.5)).p_best == pytest.approx(1.0, abs=5e-3)
+
+
+def test_a_path_of_a_finalist_is_no_rival_of_it() -> None:
+    lead, other = Stack("linear.a.none.native", 0.88), Stack("linear.b.none.native", 0.82)
+    path = Stack("linear.a.none.onnxruntime", 0.0, final=False, rungs=(), timed=False)
+    why = Elimination(candidate=path.id, kind="eliminated", p_best=0.4, reason=Words(zh="多余", en="one path too many"))
+    decision = decide(dataclasses.replace(make_world([lead, other, path]), eliminations=(why,)))
+    assert decision.p_best == pytest.approx(1.0, abs=5e-3)
+
+
+def test_within_the_zone_of_the_recommended_nobody_is_beaten() -> None:
+    """The leader need not be recommended: a third may be within the zone of the recommended and beyond it from the leader."""
+    zone = {"decision": {"draws": 1000, "indifference": {"quality": 0.03}}}
+    lead = Stack("ensemble.a.none.composite", 0.88, simplicity=8)
+    simple = Stack("linear.b.none.native", 0.86, simplicity=1)
+    third, fourth = Stack("boosting.c.none.native", 0.84, simplicity=4), Stack("boosting.d.none.native", 0.80)
+    decision = decide(make_world([lead, simple, third, fourth], **zone))
+    found = {item.id: item for item in decision.candidates}
+    value = {name: item.metrics["accuracy"].value for name, item in found.items()}
+    assert _recommended(decision) == simple.id
+    assert value[lead.id] - value[third.id] > 0.03 > value[simple.id] - value[third.id]
+    assert found[third.id].status == "within_indifference"
+    said = found[third.id].reason
+    assert said.en.startswith("Within indifference of the recommended linear b (none, native), differing by −0.0")
+    assert "but not of ensemble a (none, composite), the best on average" in said.en
+    assert "在无差异范围之内，但与平均最好的“ensemble a（none，composite）”相差 −0.0" in said.zh
+    assert "2 candidates lie within indifference of the best on average" in decision.summary.en
+    assert found[fourth.id].status == "dominated"
+    assert found[fourth.id].reason.en.startswith("Beaten by linear b")

@@ -8,7 +8,7 @@ import pytest
 
 from bakeoff.decision import decide
 from bakeoff.decision.rules import accepted
-from bakeoff.schema import ConstraintVerdict, Decision
+from bakeoff.schema import CandidateVerdict, ConstraintVerdict, Decision
 from tests.decision.worlds import CHAR, Stack, make_world
 
 
@@ -123,3 +123,59 @@ def test_licences_are_held_to_the_list() -> None:
 )  # fmt: skip
 def test_accepted_licences(licence: str, listed: tuple[str, ...] | None, expected: bool) -> None:
     assert accepted(licence, listed) is expected
+
+
+FLOOR = {"quality": {"metric": "accuracy", "floor": 0.82}}
+THIRD = Stack("boosting.b.none.native", 0.0, final=False, rungs=((0.33, 0.74),), elimination="eliminated")
+
+
+def _found(decision: Decision, name: str) -> CandidateVerdict:
+    return next(item for item in decision.candidates if item.id == name)
+
+
+def test_what_was_trained_on_part_of_the_rows_may_still_meet_the_floor() -> None:
+    """Nothing carries it to the final's scale: the finalist was never seen on that share."""
+    good = Stack("linear.a.none.native", 0.86)
+    whole = dataclasses.replace(THIRD, id="boosting.c.none.native", rungs=((1.0, 0.74),))
+    fixed = dataclasses.replace(THIRD, id="llm_prompt.d.none.llama_cpp", trains=False)
+    unreached = dataclasses.replace(THIRD, id="boosting.e.none.native", elimination="not_reached")
+    decision = decide(make_world([good, THIRD, whole, fixed, unreached], requirements=FLOOR))
+    third = _found(decision, THIRD.id)
+    assert third.status == "eliminated"
+    assert third.reason.en == "Eliminated: clearly behind the leader."
+    assert third.metrics["accuracy"].verdict == "unproven"
+    assert "33 % of the training rows" in third.metrics["accuracy"].remark
+    assert "33%" in third.metrics["accuracy"].remark_zh
+    assert third.p_feasible is None
+    assert _found(decision, unreached.id).status == "not_reached"
+    for other in (whole, fixed):
+        assert _found(decision, other.id).status == "infeasible"
+        assert _found(decision, other.id).p_feasible == 0.0
+    missed = decide(make_world([good, THIRD], requirements={**FLOOR, "memory": {"max": "100MB"}}))
+    assert _found(missed, THIRD.id).status == "infeasible"
+    assert "memory" in _found(missed, THIRD.id).reason.en.lower()
+
+
+def test_who_was_trained_on_part_of_the_rows_and_meets_the_floor_meets_it() -> None:
+    high = dataclasses.replace(THIRD, rungs=((0.33, 0.90),))
+    decision = decide(make_world([Stack("linear.a.none.native", 0.86), high], requirements=FLOOR))
+    assert _found(decision, high.id).metrics["accuracy"].verdict == "meets"
+
+
+def test_carried_over_to_the_final_a_floor_can_be_missed() -> None:
+    good = Stack("linear.a.none.native", 0.86, rungs=((0.33, 0.85), (1.0, 0.86)))
+    decision = decide(make_world([good, dataclasses.replace(THIRD, rungs=((0.33, 0.60),))], requirements=FLOOR))
+    assert _found(decision, THIRD.id).status == "infeasible"
+
+
+def test_no_floor_is_offered_for_the_sake_of_a_training_on_part_of_the_rows() -> None:
+    poor = Stack("linear.a.none.native", 0.70)
+    decision = decide(make_world([poor, THIRD], requirements=FLOOR))
+    assert decision.outcome == "infeasible"
+    assert [item.admits for item in decision.relaxations] == [(poor.id,)]
+    assert "linear a" in decision.headline.en
+    assert all(flip.to != THIRD.id for flip in decision.flips)
+    alone = decide(make_world([THIRD], requirements=FLOOR))
+    assert alone.outcome == "infeasible"
+    assert alone.relaxations == ()
+    assert not alone.flips

@@ -5,7 +5,7 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markupsafe import Markup
 from tests.report import examples
@@ -49,6 +49,7 @@ def test_positions_keep_the_order_of_values(a: float, b: float, log: bool) -> No
     assert axis.at(low) <= axis.at(high)
 
 
+@example([1.0, 2.2250738585e-313], True)
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=10), st.booleans())
 def test_ticks_are_few_and_on_the_axis(values: list[float], log: bool) -> None:
     axis = Axis.around(values, log=log)

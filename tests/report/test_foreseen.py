@@ -24,6 +24,8 @@ def test_it_says_how_far_off_and_whose() -> None:
     assert "size 5.8×" in probes.en.lower()
     assert "1.04×" in probes.zh
     assert "0.93× of what the steps took" in cost.en
+    assert "within a factor of 1.4;" in cost.en
+    assert "在 1.4 倍以内" in cost.zh
     assert "2 earlier studies on this machine" in cost.en
     assert "本机此前的 2 次研究" in cost.zh
 

@@ -144,6 +144,12 @@ def test_every_candidate_has_its_reason_and_every_unavailable_its_command() -> N
         assert (missing.command or "") in said
 
 
+def test_the_last_stage_is_said_in_words_and_not_as_a_key() -> None:
+    said = render(examples.winner(), "en")
+    assert '<p><span lang="zh-CN">最后阶段：训练评测</span><span lang="en">Last stage: look</span>' in said
+    assert "rung 0" not in said.partition("</script>")[0]
+
+
 def test_refused_numbers_show_their_reason_and_soft_ones_their_mark() -> None:
     said = "".join(read(render(examples.winner(), "en")).said)
     assert "p99 needs 459 requests; 300 measured, 159 missing" in said

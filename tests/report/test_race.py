@@ -178,7 +178,7 @@ def test_the_page_lists_every_exit_with_time_share_and_reason() -> None:
         assert one.reason.en in part
     assert "8 models started, 6 were dropped on the way, 2 reached the end." in part
     assert "The expected gain of one more trial is below its price" in part
-    assert "12.1 % of that" in part
+    assert "spent 654 s of processor time: 12.1 % of the 90.0 min predicted" in part
     assert "25 % of the training rows" in part
     assert "encoder.e5-small.none.onnxruntime" in part  # only one path left: it is named
     assert "never started" in part
@@ -207,14 +207,14 @@ def test_the_record_has_a_row_per_exit() -> None:
 def test_the_terminal_says_it_in_one_entry() -> None:
     said = " ".join(terminal(examples.winner(), "en").split())
     assert "Race 8 models, 6 dropped on the way" in said
-    assert "12.1 % of the exhaustive cost" in said
+    assert "all steps together took 12.1 % of what training every listed candidate in full and judging it once would" in said
     assert "Race " not in terminal(with_run(race=(), exits=()), "en")
 
 
 def test_without_a_prediction_no_share_is_claimed() -> None:
     unknown = with_run(exhaustive_seconds=None)
-    assert "would have taken" not in render(unknown, "en")
-    assert "exhaustive" not in terminal(unknown, "en")
+    assert "every listed candidate in full" not in render(unknown, "en")
+    assert "every listed candidate in full" not in terminal(unknown, "en")
     assert race.spent(unknown.run) is None
 
 

@@ -84,7 +84,8 @@ def test_the_rule_that_stopped_the_looking_is_told_in_both_languages() -> None:
 def test_money_stops_the_looking_where_answers_have_a_price() -> None:
     """The same ledger, once with free seconds and once with dear ones: the second stop is told as one of money."""
     many = [Stack(f"linear.v{n}.none.native", 0.8 + 0.005 * (5 * n % 12), params=(("C", n),)) for n in range(12)]
-    world = finished(*many, value={"per_correct": 0.001}, traffic={"volume": "10/day"}, preset="rigorous")
+    world = finished(*many, value={"per_correct": 0.001}, traffic={"volume": "10/day"}, preset="rigorous",
+                     decision={"indifference": {"quality": 0.0005}})  # fmt: skip
     told = {}
     for price in (0.0, 1e9):
         race = Race(world.spec, world.evidence(), Seen(world.evidence()), second_price=price)

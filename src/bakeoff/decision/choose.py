@@ -241,12 +241,13 @@ def _cheapest(world: World, premises: Premises, ties: NDArray[np.int64], p_feasi
     clearly = (costs[:-1] > costs[-1]).mean(axis=1) >= premises.confidence
     left = np.delete(ties, dearer[clearly])
 
-    def order(index: int) -> tuple[bool, int, bool, str]:
+    def order(index: int) -> tuple[bool, int, bool, bool, str]:
         candidate = world.views[index].candidate
         return (
             p_feasible[index] < premises.confidence,
             candidate.variant.simplicity,
             candidate.compression != "none",
+            candidate.variant.base is not None,
             candidate.id,
         )
 

@@ -53,6 +53,11 @@ def measurement(found: Measurement) -> Shown:
     return _shown(found.name, found, found.confidence, "not_required")
 
 
+def stage(name: str) -> Words:
+    """Say the last stage a candidate reached; of the looks ("rung N") the share of the rows tells which."""
+    return text(f"race.stage_{name.partition(' ')[0]}")
+
+
 def caveat(shown: Shown) -> Words:
     """Say what backs a number: level, sample size, and the mark of anything that was not simply measured."""
     parts = []

@@ -17,7 +17,7 @@ def foreseen(run: RunSummary) -> tuple[Words, ...]:
     if run.cost_error is not None:
         found = run.cost_error
         drawn = text("run.from_studies", n=numbers.count(found.studies)) if found.studies else text("run.from_priors")
-        ratio, typical = numbers.times(found.ratio), numbers.times(found.spread)
+        ratio, typical = numbers.times(found.ratio), numbers.times(found.spread).removesuffix("×")
         said.append(text("run.foreseen", ratio=ratio, spread=typical, n=numbers.count(found.n), drawn=drawn))
     return tuple(said)
 

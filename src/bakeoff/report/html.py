@@ -48,7 +48,7 @@ def environment() -> Environment:
         margin=facts.margin, limit_text=facts.limit_text, quantity=numbers.quantity, chance=numbers.chance, count=numbers.count,
         times=numbers.times, exact=numbers.exact, span=numbers.interval, gauge=bars.constraint, personal=facts.personal,
         reading=race.reading, share=race.share, counts=race.counts, spent=race.spent, fate_of=race.status,
-        foreseen=foreseen.foreseen,
+        foreseen=foreseen.foreseen, stage=facts.stage,
     )  # fmt: skip
     return made
 

@@ -47,7 +47,7 @@ class Fidelity(Record):
 class Trial(Record):
     """One evaluation of one candidate at one fidelity.
 
-    ``rung`` counts the halving rounds from 0; ``round`` numbers an interleaved timing round of finalists, None outside of it.
+    ``rung`` numbers the shares of the training rows that looks are taken at, from 0; ``round`` numbers an interleaved timing round of finalists, None outside of it.
     """
 
     candidate: Candidate
@@ -129,7 +129,7 @@ class Elimination(Record):
 
     candidate: str
     kind: EliminationKind
-    rung: int | None = Field(None, description="Halving round; None for the probe.")
+    rung: int | None = Field(None, description="Number of the share of training rows, from 0; None for the probe.")
     fraction: float | None = None
     p_best: float | None = Field(None, description="Chance to beat the leader at all, as the search noted it.")
     p_good: float | None = Field(
@@ -145,4 +145,4 @@ class Proposal(Record):
     eliminations: tuple[Elimination, ...] = ()
     finalists: tuple[str, ...] = Field((), description="Candidates judged on the confirm rows.")
     stop_rule: Words | None = None
-    predicted_seconds: float = Field(0.0, description="Of the trials proposed, from the shipped priors.")
+    predicted_seconds: float = Field(0.0, description="Of the trials proposed, as far as earlier steps on this machine tell.")

@@ -81,6 +81,7 @@ def rules_of(race: Race) -> Rules:
         worth=worth,
         price=race.second_price,
         patience=race.preset.patience,
+        planned=SHARE_OF_TIME * spec.budget.time,
     )
 
 

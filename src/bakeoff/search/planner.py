@@ -55,6 +55,7 @@ class Rules:
         price: money one second of measuring costs; only with ``worth``.
         least: expected gain, as a share of the zone, below which no look is taken.
         patience: share of the price of looking at everything that a gain of one zone is worth; what promises less stops the search.
+        planned: seconds somebody has planned to spend anyway: where they are more than everything costs, they are what counts.
 
     """
 
@@ -64,6 +65,7 @@ class Rules:
     price: float = 0.0
     least: float = 0.01
     patience: float = 0.1
+    planned: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def plan_move(
     possible = [option for option in options if may[option.arm]]
     state = weigh(field, looks, rules, may, judged, _completable(looks, possible, judged))
     finish = None if state.complete else completing(state.leader, possible, judged)
-    total = whole(possible, spent)
+    total = max(whole(possible, spent), rules.planned)
     chosen = possible if only is None else [option for option in possible if option.arm in only]
     stranger = unseen(field, looks, chosen)
     if stranger is not None:

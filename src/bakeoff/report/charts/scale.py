@@ -12,8 +12,8 @@ from bakeoff.report import numbers
 _SPREAD: Final = 20.0
 """Above this ratio between largest and smallest value an axis is logarithmic."""
 _MOST: Final = 7
-_LEAST: Final = 1e-300
-"""Differences below this are none: their logarithm, by which round numbers are found, is lost."""
+_LEAST: Final = 1e-200
+"""Values and differences below this are none: their logarithm, by which round numbers are found, is lost."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Axis:
         low, high = min(values), max(values)
         if log is None:
             log = low > 0 and high / low > _SPREAD
-        if log and low > 0:
+        if log and low > _LEAST:
             span = max(math.log10(high / low), 0.3)
             return cls(10 ** (math.log10(low) - pad * span), 10 ** (math.log10(high) + pad * span), log=True)
         span = next((found for found in (high - low, abs(high)) if found > _LEAST), 1.0)
