@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.schema.errors import DataError
+from bakeoff.search.ask import ask
 from bakeoff.search.planner import Look, Rules, plan_move
 from bakeoff.search.rehearsal import options, rehearse
 from bakeoff.search.replay import Book, Replay, regret
 from bakeoff.search.table import Arm, Table
+from benchmarks._evidence import large
 from benchmarks._peers import Peer, Trajectory, asha, capped, exhaustive, halving, random_search, shuffled
 from benchmarks._peers_frugal import frugal
 from benchmarks._peers_optuna import gaussian, hyperband, tpe
@@ -255,6 +257,22 @@ def twins(study: Study, seeds: Sequence[int]) -> list[tuple[bool, bool]]:
 
 
 # ---------------------------------------------------------------------------------------------- one plan of a big study
+
+
+def time_ask(arms: int = 1000, looked: int = 400, repeats: int = 9) -> list[float]:
+    """CPU milliseconds of one whole ``ask`` on a ledger of so many probed candidates, some of them looked at; tuning is off."""
+    ledger = large(arms, 500, 0, search={"tuner": "none"}, budget={"time": "24h"})
+    chosen = {candidate.id for candidate in ledger.candidates[:: max(1, arms // looked)][:looked]}
+    rows = tuple(row for row in ledger.results if row.result.fidelity.probe or row.result.candidate in chosen)
+    evidence, found = replace(ledger, results=rows, eliminations=()), []
+    for _ in range(repeats):
+        start = time.process_time()
+        proposal = ask(evidence.spec, evidence)
+        found.append(1000.0 * (time.process_time() - start))
+    if not proposal.trials or proposal.trials[0].purpose != "rung":
+        message = "the timed ask was to plan a look"
+        raise AssertionError(message)
+    return found
 
 
 def time_plan(arms: int = 1000, looks: int = 400, repeats: int = 9) -> list[float]:

@@ -1,8 +1,9 @@
 """Do the decision's statistics keep their word? ``make bench-decide``: simulation, about five minutes of one core.
 
-Bars: every interval covers nominal ± 2 points (the share seen; its own interval is printed beside it; p95 under a steady trend misses: too
-wide); what is stated with 90 / 95 / 99 % is right that often ± 2 points; planted twins are told apart at most 5 % of the time (share seen); a truly best candidate is dropped at most as often as stated; ``decide`` takes ≤ 300 ms and ≤ 500 MB on
-200 candidates × 2,000 rows × 2,000 draws.
+Bars: every interval covers nominal ± 2 points; what is stated with 90 / 95 / 99 % is right that often ± 2 points; planted twins are told
+apart at most 5 % of the time; a truly best candidate is dropped at most as often as stated; ``decide`` takes ≤ 300 ms and ≤ 500 MB on
+200 candidates × 2,000 rows × 2,000 draws. Coverage and twins are held to the share seen; its interval is printed beside it. Intervals of
+p95 miss the bar under a steady trend: they are too wide.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ def test_the_page_lists_every_exit_with_time_share_and_reason() -> None:
         assert one.reason.en in part
     assert "8 models started, 6 were dropped on the way, 2 reached the end." in part
     assert "The expected gain of one more trial is below its price" in part
-    assert "spent 654 s of processor time: 12.1 % of the 90.0 min predicted" in part
+    assert "spent 10.9 min of processor time: 12.1 % of the 90.0 min predicted" in part
     assert "25 % of the training rows" in part
     assert "encoder.e5-small.none.onnxruntime" in part  # only one path left: it is named
     assert "never started" in part

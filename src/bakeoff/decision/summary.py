@@ -101,8 +101,8 @@ def _confidence(choice: Choice, world: World, spec: Spec) -> Words:
         return Words(
             zh=f"有 {ties} 个方案与平均最好者的差别在无差异范围之内，推荐其中最便宜、最简单的；它最优的概率为 {sure}，"
             f"与最优相差不超过无差异阈值的概率为 {good}，预期遗憾 {regret.zh}。",
-            en=f"{ties} candidates lie within indifference of the best on average; the cheapest and simplest of them is recommended. It is the best with "
-            f"probability {sure} and within indifference of the best with {good}; the regret to expect is {regret.en}.",
+            en=f"{ties} candidates lie within indifference of the best on average; the cheapest and simplest of them is recommended. "
+            f"It is the best with probability {sure} and within indifference of the best with {good}; the regret to expect is {regret.en}.",
         )
     return Words(
         zh=f"平均来看它最好（最优的概率 {sure}，相差不超过无差异阈值的概率 {good}，预期遗憾 {regret.zh}），但与对手的差别还没有超出误差范围。",

@@ -37,7 +37,8 @@ _BUDGETARY = frozenset({"unaffordable", "not_reached", "failed"})
 class World:
     """The candidates that have outcomes, as arrays over joint draws (v candidates, D draws).
 
-    ``unseen`` are the candidates without outcomes. ``limits[name]`` (v, D) or (v, 1) are the figures held against the limit ``name``; NaN where nothing was measured.
+    ``unseen`` are the candidates without outcomes. ``limits[name]`` (v, D) or (v, 1) are the figures held against the limit ``name``; NaN
+    where nothing was measured.
     ``hourly`` [money/h], ``hours`` of machines under today's load, ``training`` [machine h] once, ``build`` and ``upkeep`` [h of people; upkeep
     over today's horizon], ``relabel`` [rows] of each re-training (v, 1) and ``per_request`` [money] are what a cost is made of.
     """
