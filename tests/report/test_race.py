@@ -207,7 +207,7 @@ def test_the_record_has_a_row_per_exit() -> None:
 def test_the_terminal_says_it_in_one_entry() -> None:
     said = " ".join(terminal(examples.winner(), "en").split())
     assert "Race 8 models, 6 dropped on the way" in said
-    assert "all steps together took 12.1 % of what training every listed candidate in full and judging it once would" in said
+    assert "all steps took 12.1 % of training every listed candidate in full and judging it once" in said
     assert "Race " not in terminal(with_run(race=(), exits=()), "en")
 
 

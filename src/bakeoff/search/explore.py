@@ -17,7 +17,7 @@ from bakeoff.search import said
 from bakeoff.search.planner import Move, Option, Rules, State, completing, plan_move
 from bakeoff.search.presets import build_seconds
 from bakeoff.search.race import Race, failed
-from bakeoff.search.scene import Scene, judged_rows, scene_of, shares_of
+from bakeoff.search.scene import Scene, judged_rows, ladder, scene_of, shares_of
 from bakeoff.search.sequences import beaten_asymptotically, eliminated
 from bakeoff.search.tune import probe, propose_arms
 
@@ -94,7 +94,7 @@ def _baselines(race: Race) -> Iterator[Trial]:
     for arm in race.arms():
         candidate = race.first(arm)
         if candidate.family == "baseline" and race.paths(arm):
-            yield _trial(race, race.paths(arm)[0], shares_of(race, candidate)[-1])
+            yield _trial(race, race.paths(arm)[0], shares_of(race, candidate)[-1], judged_rows(race, candidate))
 
 
 def _references(race: Race) -> Iterator[Trial]:
@@ -108,11 +108,13 @@ def _references(race: Race) -> Iterator[Trial]:
             chosen = min(
                 mine, key=lambda c: (build_seconds(c, 1000) + c.variant.cost.predict_per_1000, c.compression != "none", c.id)
             )  # fmt: skip
-            yield _trial(race, chosen, shares_of(race, chosen)[0])
+            share = shares_of(race, chosen)[0]
+            yield _trial(
+                race, chosen, share, ladder(chosen, share * race.profile.split.train, judged_rows(race, chosen))[0]
+            )
 
 
-def _trial(race: Race, candidate: Candidate, fraction: float) -> Trial:
-    rows = judged_rows(race, candidate)
+def _trial(race: Race, candidate: Candidate, fraction: float, rows: int) -> Trial:
     limit = None if rows >= race.profile.split.select else rows
     fidelity = Fidelity(fraction=fraction, seed=race.spec.seed, split="select", limit=limit)
     return Trial(candidate=candidate, purpose="rung", fidelity=fidelity, rung=0)

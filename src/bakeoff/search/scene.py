@@ -187,7 +187,7 @@ def _options(race: Race, scene: Scene, place: int, candidate: Candidate) -> Iter
         if share < reached - 1e-9:
             continue
         had = max((len(look.rows) for look in mine if abs(look.share - share) < 1e-6 and look.seed == seed), default=0)
-        for rows in _ladder(candidate, fraction * race.profile.split.train, every):
+        for rows in ladder(candidate, fraction * race.profile.split.train, every):
             if rows > had:
                 yield _option(race, place, candidate, fraction, share, seed, rows, rung)
     if reached >= 1.0 and candidate.variant.strategy is not None and candidate.variant.trains:
@@ -197,7 +197,8 @@ def _options(race: Race, scene: Scene, place: int, candidate: Candidate) -> Iter
             yield _option(race, place, candidate, shares[-1], 1.0, again, every, len(shares) - 1)
 
 
-def _ladder(candidate: Candidate, trained: float, every: int) -> tuple[int, ...]:
+def ladder(candidate: Candidate, trained: float, every: int) -> tuple[int, ...]:
+    """Return how many rows may be judged: all at once, or in steps where judging all takes long and longer than building."""
     judging = predict_seconds(candidate, every)
     if judging < _LONG or judging < 2.0 * build_seconds(candidate, trained if candidate.variant.trains else 0):
         return (every,)
