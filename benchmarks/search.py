@@ -1,11 +1,13 @@
-"""Our search against exhaustive evaluation and seven peers, replayed on the recorded tables.
+"""Our search against exhaustive evaluation and nine peers, replayed on the recorded tables.
 
-For every table, and again under a latency limit where some arms are far slower than the others: cost of the decision, true regret, how far
-stated confidence can be trusted, our own arithmetic, and every peer's regret at our cost on the same rows. Peers know which arms break the
-limit and pay for none; a peer whose first look has not ended is credited with the arm it looks at. Samplers that need seconds of arithmetic
-get fewer replays and run without a limit only; the Gaussian process stops at our cost. Once more we search with predicted prices that are wrong
-by a factor of 1.5 (log-normal, per arm), since nobody knows prices in advance. About a minute per table on two cores;
-``--replays``, ``--tables``, ``--peers`` make it shorter, ``--out`` keeps every replay, ``--json`` prints the last line only.
+Ours is the planner itself, with the belief, gains and rules it has on a ledger; without probes, tuning, ensembles made on the way and the
+final's statistics, which a table cannot show. For every table, and again under a latency limit where some arms are far slower than the
+others: cost of the decision, true regret, how far stated confidence can be trusted, our own arithmetic, and every peer's regret at our cost
+on the same rows. Peers know which arms break the limit and pay for none; a peer whose first look has not ended is credited with the arm it
+looks at. Samplers that need seconds of arithmetic get fewer replays (``_search_runs.SLOW``) and run without a limit only, variants a
+quarter of them; the Gaussian process stops at our cost. Once more we search with predicted prices that are wrong by a factor of 1.5
+(log-normal, per arm), since nobody knows prices in advance. About two minutes per table on two cores; ``--replays``, ``--tables``,
+``--peers`` make it shorter, ``--out`` keeps every replay, ``--json`` prints the last line only.
 """
 
 from __future__ import annotations

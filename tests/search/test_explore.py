@@ -104,6 +104,25 @@ def test_looking_stays_inside_its_share_of_the_planned_time() -> None:
     assert spent <= 0.6 * 180 + 30
 
 
+def test_the_simplest_family_is_complete_even_when_a_dear_one_took_the_time() -> None:
+    """What happened in a real run: one dear training, and the cheap arm went to the final on a twentieth of the rows."""
+    dear = Stack("encoder.large.none.pytorch", 0.83, per_1000=300.0, latency=0.01, simplicity=8)
+    world = finished(LINEAR, dear, budget={"time": "5m"})
+    last = [
+        trial.fidelity.fraction for trial in world.trials
+        if trial.candidate.id == LINEAR.name and trial.fidelity.split == "confirm"
+    ]  # fmt: skip
+    assert set(last) == {1.0}
+
+
+def test_a_dear_first_look_has_to_be_worth_it() -> None:
+    """The cheap family is looked at before a family whose cheapest look costs more than a tenth of the planned time."""
+    dear = Stack("encoder.large.none.pytorch", 0.83, per_1000=300.0, latency=0.01, simplicity=8)
+    world = finished(LINEAR, dear, budget={"time": "5m"})
+    order = [trial.candidate.id for trial in world.trials if trial.purpose == "rung"]
+    assert order[0] == LINEAR.name
+
+
 def test_an_arm_that_may_be_trained_on_part_of_the_rows_is_complete_on_that_part() -> None:
     dear = Stack("encoder.large.none.pytorch", 0.95, per_1000=60.0, latency=0.01)
     world = finished(LINEAR, dear, budget={"time": "6m"})

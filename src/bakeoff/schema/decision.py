@@ -223,7 +223,8 @@ class RunSummary(Record):
         None, description="The harness's own cost per trial, from its null candidate."
     )
     exhaustive_seconds: float | None = Field(
-        None, description="Predicted processor seconds of training every listed candidate in full and judging it once; null: not predicted."
+        None,
+        description="Predicted processor seconds of training every listed candidate in full and judging it once; null: not predicted.",
     )
     probe_error: tuple[ProbeError, ...] = Field((), description="Probes against finished candidates.")
     cost_error: CostError | None = Field(None, description="The run's predicted time against what it took.")

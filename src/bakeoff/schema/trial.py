@@ -47,7 +47,8 @@ class Fidelity(Record):
 class Trial(Record):
     """One evaluation of one candidate at one fidelity.
 
-    ``rung`` numbers the shares of the training rows that looks are taken at, from 0; ``round`` numbers an interleaved timing round of finalists, None outside of it.
+    ``rung`` numbers the shares of the training rows that looks are taken at, from 0; ``round`` numbers an interleaved timing round of
+    finalists, None outside of it.
     """
 
     candidate: Candidate
@@ -145,4 +146,6 @@ class Proposal(Record):
     eliminations: tuple[Elimination, ...] = ()
     finalists: tuple[str, ...] = Field((), description="Candidates judged on the confirm rows.")
     stop_rule: Words | None = None
-    predicted_seconds: float = Field(0.0, description="Of the trials proposed, as far as earlier steps on this machine tell.")
+    predicted_seconds: float = Field(
+        0.0, description="Of the trials proposed, as far as earlier steps on this machine tell."
+    )

@@ -15,7 +15,7 @@ from bakeoff.schema.candidate import Candidate
 from bakeoff.schema.trial import Fidelity, Trial
 from bakeoff.search import said
 from bakeoff.search.planner import Move, Option, Rules, State, completing, plan_move
-from bakeoff.search.presets import build_seconds
+from bakeoff.search.presets import MIN_ROWS, build_seconds
 from bakeoff.search.race import Race, failed
 from bakeoff.search.scene import Scene, judged_rows, ladder, scene_of, shares_of
 from bakeoff.search.sequences import beaten_asymptotically, eliminated
@@ -108,10 +108,9 @@ def _references(race: Race) -> Iterator[Trial]:
             chosen = min(
                 mine, key=lambda c: (build_seconds(c, 1000) + c.variant.cost.predict_per_1000, c.compression != "none", c.id)
             )  # fmt: skip
-            share = shares_of(race, chosen)[0]
-            yield _trial(
-                race, chosen, share, ladder(chosen, share * race.profile.split.train, judged_rows(race, chosen))[0]
-            )
+            share, every = shares_of(race, chosen)[0], judged_rows(race, chosen)
+            steps = ladder(chosen, share * race.profile.split.train, every)
+            yield _trial(race, chosen, share, min(every, MIN_ROWS) if len(steps) > 1 else every)
 
 
 def _trial(race: Race, candidate: Candidate, fraction: float, rows: int) -> Trial:
@@ -160,8 +159,8 @@ def _beaten(race: Race, scene: Scene) -> np.ndarray[tuple[int], np.dtype[np.bool
 
 
 def _yardstick(race: Race, scene: Scene, state: State) -> Option | None:
-    """Complete the best arm of the simplest family that was looked at."""
-    options = [option for option in _affordable(race, scene) if option.seed == race.spec.seed]
+    """Complete the best arm of the simplest family that was looked at, whatever is left of the time: it is the cheapest to build."""
+    options = [option for option in scene.options if option.seed == race.spec.seed]
     place = simplest(race, scene, state)
     if place is None or scene.complete(place):
         return None

@@ -115,6 +115,8 @@ _NODES = np.array([NormalDist().inv_cdf((i + 0.5) / 41) for i in range(41)])
 _ROW_NOISE = 0.05
 _SEED_NOISE = 0.003
 _SEED_WEIGHT = 3.0
+_FIRST = 0.1
+"""Share of the price of everything, or of the planned time, that a first look at a family may cost without asking what it gains."""
 _SOFT = 0.5
 """Share of the zone that an improvement must exceed to count as gain: less than that changes nothing anybody cares about."""
 
@@ -148,7 +150,7 @@ def plan_move(
     finish = None if state.complete else completing(state.leader, possible, judged)
     total = max(whole(possible, spent), rules.planned)
     chosen = possible if only is None else [option for option in possible if option.arm in only]
-    stranger = unseen(field, looks, chosen)
+    stranger = unseen(field, looks, [option for option in chosen if option.seconds <= _FIRST * total])
     if stranger is not None:
         return Move(stranger, 0.0, state)
     if looks and state.p_good >= rules.confidence:
@@ -193,9 +195,10 @@ def _worthwhile(
 
 
 def unseen(field: Field, looks: Sequence[Look], options: Sequence[Option]) -> Option | None:
-    """Return the cheapest look at a family nobody has looked at: each gets one, whatever its relatives elsewhere did.
+    """Return the cheapest look at a family nobody has looked at: each gets one that costs little, whatever its relatives did.
 
-    How families differ is not learnt from other families: the first two may be the two worst.
+    How families differ is not learnt from other families: the first two may be the two worst. A family whose cheapest look is dear has
+    to be worth it like any other look.
     """
     known = {int(field.family[look.arm]) for look in looks}
     fresh = [option for option in options if int(field.family[option.arm]) not in known]

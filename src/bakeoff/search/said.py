@@ -93,7 +93,8 @@ def stopped(rule: Rule | None, sure: float, zone: float, confidence: float, pati
         )
     if rule == "slow":
         return Words(
-            zh=f"再测下去收益太小：按最划算的一步的速度，花掉计划时间（或全部逐一评测的代价，取其大者）的 {patience:.0%} 也换不来一个无差异区{also.zh}",
+            zh=f"再测下去收益太小：按最划算的一步的速度，"
+            f"花掉计划时间（或全部逐一评测的代价，取其大者）的 {patience:.0%} 也换不来一个无差异区{also.zh}",
             en=f"looking further gains too little for its price: at the rate of the best next step, {patience:.0%} of the planned time "
             f"(or of the price of looking at everything, if that is more) would not gain one indifference zone{also.en}",
         )
