@@ -30,7 +30,7 @@ keep validate bakeoff validate news.yaml
 keep plan bakeoff plan news.yaml
 bakeoff run news.yaml --out news.study --lang en >"$out/run.txt" 2>progress.txt
 { head -n 9 progress.txt && echo '…' && tail -n 3 progress.txt; } >"$out/progress.txt"
-keep run-again bakeoff run news.yaml --out news.study --lang zh
+bakeoff run news.yaml --out news.study --lang zh >"$out/run-again.txt" 2>again.txt
 keep report bakeoff report news.study --lang en --format md
 keep what-if bakeoff decide news.study --lang en --set requirements.latency.p95=0.2ms
 keep what-if-zh bakeoff decide news.study --lang zh --set requirements.latency.p95=0.2ms

@@ -186,7 +186,9 @@ def _decide(verbs: _Verbs) -> None:
 
 def _replay(verbs: _Verbs) -> None:
     verb = _verb(
-        verbs, "replay", "search a finished study's ledger again with every preset's patience and other rows; runs nothing"
+        verbs,
+        "replay",
+        "search a finished study's ledger again with every preset's patience and other rows; runs nothing",
     )
     verb.add_argument("study", metavar="STUDY", help="study folder")
     verb.add_argument("--replays", type=int, default=40, help="imagined studies per preset (default 40)")

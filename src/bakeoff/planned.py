@@ -38,7 +38,7 @@ def plan_text(plan: Plan) -> str:
         lines += ["", f"unavailable ({len(plan.unavailable)}):"]
         for item in plan.unavailable:
             lines.append(f"  {item.id:50} {item.reason.en}" + (f"\n    → {item.command}" if item.command else ""))
-    return "\n".join([*lines, "", *_totals(plan)])
+    return "\n".join(line.rstrip() for line in [*lines, "", *_totals(plan)])
 
 
 def _order(plan: Plan) -> Iterator[str]:

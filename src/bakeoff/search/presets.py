@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bakeoff.schema.candidate import Candidate
-from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Spec
 
 LEAST_TRAIN = 150
-"""Fewest training rows of a rung; with up to twice as many in all, no rung takes less than ``_SMALL_SHARE`` of them."""
-_SMALL_SHARE = 0.4
+"""Fewest training rows of a look."""
 MIN_ROWS = 60
 """Fewest rows a quality figure is read from: below it, intervals of ±12 points and more say nothing."""
 
@@ -70,23 +68,3 @@ def fitting_rows(candidate: Candidate, rows: int, seconds: float) -> int:
     per_row = candidate.variant.cost.predict_per_1000 / 1000
     fit = rows if per_row <= 0 else int(seconds / per_row)
     return min(rows, max(MIN_ROWS, fit))
-
-
-def _train_rows(fraction: float, train: int) -> int:
-    """Return the training rows of a rung: small data are not cut into shares no model could learn from.
-
-    Two sizes remain even then, because a learning curve needs two points.
-    """
-    if train <= 2 * LEAST_TRAIN:
-        return round(max(fraction, _SMALL_SHARE) * train)
-    return max(LEAST_TRAIN, round(fraction * train))
-
-
-def rung_rows(candidate: Candidate, spec: Spec, profile: Profile, rung: int) -> tuple[int, int | None]:
-    """Return (training rows, select limit) of an arm at a rung; a limit equal to the whole split is None."""
-    settings = preset(spec)
-    limit = settings.judged
-    wanted = min(profile.split.select, limit) if limit else profile.split.select
-    fit = fitting_rows(candidate, wanted, settings.slice * spec.budget.time)
-    rows = _train_rows(settings.fractions[rung], profile.split.train) if candidate.variant.trains else 0
-    return rows, None if fit >= profile.split.select else fit

@@ -69,10 +69,16 @@ def still_wanted(candidates: Sequence[Candidate], spec: Spec) -> tuple[Candidate
         SpecError: none is left.
 
     """
-    left = tuple(candidate for candidate in candidates if _wanted(candidate.id, spec))
+    left = tuple(candidate for candidate in candidates if _wanted(_listed_as(candidate), spec))
     if not any(candidate.family != "baseline" for candidate in left):
         _refuse(spec, [])
     return left
+
+
+def _listed_as(candidate: Candidate) -> str:
+    """Return the id of the listed candidate that a tuned setting stands around: patterns speak of what is listed."""
+    variant = candidate.variant
+    return f"{candidate.family}.{variant.base or variant.name}.{candidate.compression}.{candidate.runtime}"
 
 
 def _wanted(name: str, spec: Spec) -> bool:
