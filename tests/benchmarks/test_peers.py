@@ -518,7 +518,7 @@ def test_the_benchmark_prints_one_object_last(tmp_path):
         "inside_at_95",
         "lowest_regret",
         "planner",
-        "plan_time",
+        "ask_time",
         "nothing_wasted",
         "twins",
         "added_family",
