@@ -60,6 +60,22 @@ def test_personal_data_in_rows_is_judged_by_the_policy(text: RiskContext, policy
     assert number(finding, "rows_with_mobile_phone") == 12
 
 
+def test_the_counts_in_a_dump_of_trees_are_nobodys_number(text: RiskContext, tmp_path: Path) -> None:
+    """Taken from a real LightGBM file whose counts read as 222 telephone numbers and 18 bank cards; a real number beside them still counts."""
+    model = tmp_path / "model"
+    model.mkdir()
+    dump = [
+        "tree_sizes=868 765 774 868 881 997 974 882 1003 971 978 887 981", "leaf_count=390 119 43 1927 646 265 131 1821 1040 885",
+        "leaf_count=4065 2663 1307 3610", "internal_count=60 15981 15125 2779 9193 5932 3407 5376 1697 202 4805 2525 3817",
+    ]  # fmt: skip
+    (model / "model.txt").write_text("\n".join(dump), encoding="utf-8")
+    _, inside = run("personal_data", replace(text, directory=model))
+    assert number(inside, "personal_data_in_files") == 0
+    (model / "model.txt").write_text("\n".join([*dump, "contact: 13800138000"]), encoding="utf-8")
+    _, inside = run("personal_data", replace(text, directory=model))
+    assert number(inside, "personal_data_in_files") == 1
+
+
 def test_personal_data_in_the_artefact_is_found(text: RiskContext, tmp_path: Path) -> None:
     shutil.copytree(text.directory, tmp_path / "model")
     prompt = {"shown": [["请联系我 13812345678 谢谢", 1]]}

@@ -17,8 +17,12 @@ from bakeoff.schema.plugin import CheckTraits
 
 _NAME = "personal_data"
 _ROWS_TITLE = Words(zh="数据中的个人信息", en="Personal data in the rows")
-_NUMBER = re.compile(r"[-+]?\d+\.\d*(?:[eE][-+]?\d+)?|[-+]?\d+[eE][-+]?\d+|\b[0-9a-f]{32,}\b")
-"""Weights, thresholds and hashes: sixteen digits in a row may pass a card number's checksum by chance."""
+_NUMBER = re.compile(
+    r"^(?:tree_sizes|\w+_count|split_feature|left_child|right_child|cat_\w+|decision_type)=[-\d ]+$"
+    r"|(?<![\d.])[-+]?\d+(?:[ ,]+[-+]?\d+){7,}(?![\d.])"
+    r"|[-+]?\d+\.\d*(?:[eE][-+]?\d+)?|[-+]?\d+[eE][-+]?\d+|\b[0-9a-f]{32,}\b"
+)
+"""Counts and lists of numbers in a tree's dump, weights, thresholds and hashes: digits in a row may pass a checksum by chance."""
 _INSIDE_TITLE = Words(zh="模型文件中的个人信息", en="Personal data inside the model's files")
 _STANDARDS = (
     "NIST AI RMF MEASURE 2.10", "PIPL Art. 6", "PIPL Art. 51", "PIPL Art. 55", "生成式人工智能服务管理暂行办法 第七条",
@@ -33,7 +37,7 @@ _SHORTEST = 12
 class PersonalData:
     """Two findings: what the profile counted in the rows, and what the files of the candidate hold."""
 
-    traits = CheckTraits(label=_ROWS_TITLE, tasks=common.TASKS, standards=_STANDARDS)
+    traits = CheckTraits(version="2", label=_ROWS_TITLE, tasks=common.TASKS, standards=_STANDARDS)
 
     def run(self, context: RiskContext) -> Sequence[Finding]:
         """Judge rows and artefact."""
