@@ -16,7 +16,7 @@ from bakeoff.schema.profile import Profile
 from bakeoff.schema.spec import Spec
 from bakeoff.search.seen import Outcomes
 from bakeoff.search.values import EXACT
-from bakeoff.tasks.base import cost_matrix
+from bakeoff.tasks.base import cost_matrix, positive_class
 from bakeoff.tasks.scoring import score, score_draws
 
 DRAWS = 1000
@@ -84,15 +84,8 @@ def yardstick_of(spec: Spec, profile: Profile) -> Yardstick:
     if costs is not None:
         table = np.asarray(costs, dtype=np.float64)
         payoff = 1.0 - table / table.max()
-    return Yardstick(spec.requirements.quality.metric, positive_class(spec, profile), payoff)
-
-
-def positive_class(spec: Spec, profile: Profile) -> int:
-    """Index of the class counted as positive: the one named, else the rarest."""
-    classes, counts = profile.classes, profile.class_counts
-    named = spec.data.positive
-    return (
-        classes.index(named) if named in classes else min(range(len(classes)), key=lambda index: (counts[index], index))
+    return Yardstick(
+        spec.requirements.quality.metric, positive_class(spec, profile.classes, profile.class_counts), payoff
     )
 
 

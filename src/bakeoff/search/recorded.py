@@ -12,7 +12,6 @@ from bakeoff.schema.base import Record
 from bakeoff.schema.candidate import Candidate
 from bakeoff.schema.errors import StudyError
 from bakeoff.schema.trial import Fidelity, StepResult
-from bakeoff.search.paired import positive_class
 from bakeoff.search.planner import Rules
 from bakeoff.search.presets import PRESETS
 from bakeoff.search.rehearsal import rehearse
@@ -20,6 +19,7 @@ from bakeoff.search.replay import Book, Replay, regret
 from bakeoff.search.seen import Outcomes, Seen
 from bakeoff.search.table import Arm, Table
 from bakeoff.store.evidence import StudyEvidence
+from bakeoff.tasks.base import positive_class
 
 _LEAST_ARMS = 3
 _MOST_CLASSES = 256
@@ -143,7 +143,7 @@ def _table(
     profile, spec = evidence.profile, evidence.spec
     return Table(
         name=spec.name, task=spec.task, metric=_metric(spec.requirements.quality.metric), classes=profile.classes,
-        positive=positive_class(spec, profile), train=profile.split.train, fractions=fractions,
+        positive=positive_class(spec, profile.classes, profile.class_counts), train=profile.split.train, fractions=fractions,
         arms=tuple(
             Arm(arm, one.family, _plain(one), trains=one.variant.trains, simplicity=one.variant.simplicity) for arm, one in arms.items()
         ),

@@ -109,7 +109,6 @@ class Replay:
             "confirm": random.integers(0, rows, self.confirm),
         }
         self.order = random.permutation(self.book.table.seeds)
-        self.random = random
 
     @property
     def table(self) -> Table:
