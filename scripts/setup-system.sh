@@ -1,5 +1,6 @@
 #!/bin/sh
-# System packages that the tests use: a browser for the report's tests, the OpenMP library LightGBM needs, a Chinese font.
+# System packages that the tests use: a browser for the report's tests, a PostgreSQL server for the ledger's, the OpenMP library
+# LightGBM needs, a Chinese font.
 # Installs only what is missing, only as root on a system with apt; otherwise says what is missing and goes on
 # (the tests that need it skip themselves).
 set -u
@@ -7,6 +8,7 @@ set -u
 wanted=
 { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null 2>&1 || wanted="$wanted chromium"
 command -v chromedriver >/dev/null 2>&1 || wanted="$wanted chromium-driver"
+{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 || wanted="$wanted postgresql"
 if [ "$(uname)" = Linux ]; then
     { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } | grep -q 'libgomp\.so\.1' || wanted="$wanted libgomp1"
 fi

@@ -10,10 +10,12 @@ from pydantic import BaseModel
 
 from bakeoff import commands
 from bakeoff.delivery.report import PromiseVerdict, VerifyReport
+from bakeoff.delivery.whole import WholeSeen
 from bakeoff.evaluation.events import EventKind
+from bakeoff.runtimes.signing import SignatureState
 from bakeoff.schema import errors
 from bakeoff.schema.artifact import Artifact, FileEntry, InputColumn, Rule
-from bakeoff.schema.contract import Contract, Manifest, Promise
+from bakeoff.schema.contract import Archive, Contract, Encryption, Manifest, Promise, Weights
 from bakeoff.schema.trial import Environment, Failure, FailureCode, Fidelity, StepResult
 from bakeoff.store import journal, ledger, study_lock
 from bakeoff.study import PRICES
@@ -268,9 +270,29 @@ BUNDLE: tuple[tuple[str, str, str], ...] = (
         "every file with size and SHA-256, candidate, classes, input columns, versions, provenance",
         "每个文件的大小与 SHA-256、候选、类别、输入列、版本、来源",
     ),
+    (
+        "manifest.sha256",
+        "hash of the manifest, as `sha256sum --check` reads it; finds accidents",
+        "清单的哈希，可用 `sha256sum --check` 核对；用来发现意外损坏",
+    ),
+    (
+        "manifest.sig",
+        "with `--sign`: an Ed25519 signature of the manifest's exact bytes, a DSSE envelope around an in-toto statement",
+        "使用 `--sign` 时：对清单原始字节的 Ed25519 签名，DSSE 信封内是 in-toto 声明",
+    ),
+    (
+        "sbom.cdx.json",
+        "software bill of materials, CycloneDX 1.6: every pinned distribution, the model with its files and metrics, the data as a hash",
+        "软件物料清单，CycloneDX 1.6：每个锁定的软件包、模型及其文件与指标、数据的哈希",
+    ),
     ("contract.json", "the promises: every hard limit with what the trial measured", "承诺：每条硬性限制及试验实测值"),
     ("decision.json", "the whole decision", "完整的决策文档"),
     ("report.html", "the report", "报告"),
+    (
+        "whole.onnx",
+        "with `--whole`: the model in one file with what comes before and after it, to be run without Bakeoff",
+        "使用 `--whole` 时：模型连同前后处理在一个文件里，不用 Bakeoff 也能运行",
+    ),
     (
         "contract-rows.jsonl.gz",
         "confirm rows with the true label and the trial's answer; masked where the study masked; absent with `--no-rows`",
@@ -278,8 +300,8 @@ BUNDLE: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "model/",
-        "`artifact.json` and the files it lists: JSON, npz, safetensors, ONNX, GGUF, LightGBM text, XGBoost; no pickle",
-        "`artifact.json` 与它列出的文件：JSON、npz、safetensors、ONNX、GGUF、LightGBM 文本、XGBoost；没有 pickle",
+        "`artifact.json` and the files it lists: JSON, npz, safetensors, ONNX, OpenVINO IR, LiteRT, GGUF, LightGBM text, XGBoost; no pickle",
+        "`artifact.json` 与它列出的文件：JSON、npz、safetensors、ONNX、OpenVINO IR、LiteRT、GGUF、LightGBM 文本、XGBoost；没有 pickle",
     ),
     (
         "requirements.txt",
@@ -287,11 +309,21 @@ BUNDLE: tuple[tuple[str, str, str], ...] = (
         "服务所需的软件包，锁定为测量时的版本",
     ),
     ("wheels/", "Bakeoff itself, so that nothing unpublished is needed", "Bakeoff 本身，不依赖任何未发布的东西"),
-    ("Dockerfile", "a slim image: not root, read-only, with a health check", "精简镜像：非 root、只读、带健康检查"),
+    (
+        "requirements.lock",
+        "every distribution of the image, transitive ones too, with the SHA-256 of its wheels; absent where one is not known",
+        "镜像里的每个发行包（含间接依赖）及其 wheel 的 SHA-256；有未知哈希时不写",
+    ),
+    (
+        "Dockerfile",
+        "a slim image in two stages: pinned by hash, not root, read-only, with a health check",
+        "两阶段的精简镜像：按哈希固定、非 root、只读、带健康检查",
+    ),
+    (".dockerignore", "keeps keys that lie beside the bundle out of the image", "不让放在旁边的密钥进入镜像"),
     (
         "kubernetes/",
-        "deployment with probes, service, autoscaler, disruption budget, kustomization",
-        "带探针的 Deployment、Service、自动伸缩、干扰预算、kustomization",
+        "Kustomize: base, production, canary and shadow with the contract as the gate; KServe, Argo Rollouts",
+        "Kustomize：基础、生产、金丝雀与影子（契约为关卡）；KServe、Argo Rollouts",
     ),
     ("README.md", "how to run and verify it, in Chinese and English", "中英文的运行与校验说明"),
 )
@@ -303,13 +335,18 @@ def bundle_page(tongue: Tongue) -> str:
     records: list[type[BaseModel]] = [
         Manifest,
         FileEntry,
+        Weights,
+        Archive,
+        Encryption,
         InputColumn,
         Contract,
         Promise,
         Artifact,
         Rule,
         VerifyReport,
+        SignatureState,
         PromiseVerdict,
+        WholeSeen,
     ]
     tongue.here = {model.__name__ for model in records}
     return page(
@@ -317,8 +354,12 @@ def bundle_page(tongue: Tongue) -> str:
         tongue.say("The bundle", "交付包"),
         tongue.say(
             "`bakeoff ship STUDY -o BUNDLE` writes one folder, all of it or nothing. The "
-            "same study gives the same bytes. No file in it can run code when it is loaded.",
-            "`bakeoff ship STUDY -o BUNDLE` 写出一个目录，要么完整，要么什么都没有。同一项研究写出的字节相同。加载其中任何文件都不会执行代码。",
+            "same study gives the same bytes, unless it is encrypted: salts and nonces are new each time. No file in it can run "
+            "code when it is loaded. With `--encrypt` the files under `model/`, the contract rows, the decision and the report are "
+            "encrypted and end in `.enc`; see [sign and encrypt](../how-to/sign-and-encrypt.md).",
+            "`bakeoff ship STUDY -o BUNDLE` 写出一个目录，要么完整，要么什么都没有。同一项研究写出的字节相同，加密时除外：盐与随机数每次都是新的。"
+            "加载其中任何文件都不会执行代码。使用 `--encrypt` 时，`model/` 下的文件、契约行、决策与报告会被加密，文件名以 `.enc` 结尾；"
+            "见[签名与加密](../how-to/sign-and-encrypt.zh.md)。",
         ),
         table(
             [tongue.say("file", "文件"), tongue.say("content", "内容")],

@@ -47,10 +47,10 @@ def http_page(tongue: Tongue) -> str:
         tongue.say(
             "`bakeoff serve BUNDLE` (port 8080) and the bundle's image (port 8000, `python -m bakeoff.serving`) answer alike. A running "
             "server describes itself with its own columns and classes at `/docs` and `/openapi.json`. `MODEL` below is the study's name. "
-            "Nothing is authenticated: put a gateway in front. No row's content is written to any log.",
+            "Off the loopback interface clients show an [API key](../how-to/secure-serving.md). No row's content is written to any log.",
             "`bakeoff serve BUNDLE`（端口 8080）与交付包的镜像（端口 8000，`python -m bakeoff.serving`）行为一致。"
             "运行中的服务在 `/docs` 与 `/openapi.json` 用自己的列与类别描述自己。下文的 `MODEL` 是研究的名称。"
-            "服务不做身份验证，请放在网关之后。任何行的内容都不会写进日志。",
+            "不只监听本机回环地址时，客户端要出示 [API 密钥](../how-to/secure-serving.zh.md)。任何行的内容都不会写进日志。",
         ),
         _routes(tongue, described["paths"]),
         _predict(tongue),
@@ -87,6 +87,13 @@ def _predict(tongue: Tongue) -> str:
             tongue.say(
                 "several rows; the answer holds `predictions` in the same order",
                 "多行；回答里的 `predictions` 次序相同",
+            ),
+        ),
+        (
+            '`{"values": [[…], […]]}`',
+            tongue.say(
+                "several rows as arrays, one value per column in the manifest's order; the fastest form for models of numbers",
+                "多行数组，每列一个值，次序同清单；纯数值模型最快的写法",
             ),
         ),
         (
@@ -136,8 +143,8 @@ def _limits(tongue: Tongue) -> str:
     ]
     head = [tongue.say("flag", "参数"), tongue.say("default", "默认值"), tongue.say("meaning", "含义")]
     note = tongue.say(
-        "Flags of `python -m bakeoff.serving BUNDLE`, besides `--host`, `--port` and `--threads`.",
-        "`python -m bakeoff.serving BUNDLE` 的参数（另有 `--host`、`--port`、`--threads`）。",
+        "Flags of `python -m bakeoff.serving BUNDLE` (`--limit NAME=VALUE` of `bakeoff serve`), besides `--host`, `--port` and `--threads`.",
+        "`python -m bakeoff.serving BUNDLE` 的参数（`bakeoff serve` 用 `--limit 名=值`；另有 `--host`、`--port`、`--threads`）。",
     )
     return f"## {tongue.say('Limits', '限额')}\n\n{note}\n\n{table(head, rows)}"
 
@@ -154,12 +161,18 @@ def _attributes(kind: type) -> dict[str, str]:
 def _metrics(tongue: Tongue) -> str:
     gauges = {
         "bakeoff_queue_rows": ("Rows that wait to be computed.", lambda: 0.0),
+        "bakeoff_queue_seconds": (
+            "Seconds that a row which comes now is expected to wait before it is computed.",
+            lambda: 0.0,
+        ),
+        "bakeoff_batch_size": ("Rows computed together at most, as measured at start-up.", lambda: 0.0),
+        "bakeoff_worker_restarts": ("Compute processes replaced since the start.", lambda: 0.0),
         "bakeoff_inflight_requests": ("Requests not answered yet.", lambda: 0.0),
         "bakeoff_ready": ("1 when the server takes new requests.", lambda: 0.0),
     }
     metrics = Metrics("m", "c", "b", gauges)
     metrics.request("/v1/predict", 200)
-    metrics.labels["pos"] = 1
+    metrics.labels = lambda: {"pos": 1}
     suffix = {"counter": "_total", "info": "_info"}
     rows = [
         [

@@ -30,7 +30,7 @@ class NearestCentroid:
         formats=("tfidf-linear",),
         excuses={
             "export": "the native runtime is fast enough",
-            "dynamic_int8": "there is no matrix product to shrink",
+            **dict.fromkeys(("dynamic_int8", "static_int8", "bfloat16"), "there is no matrix product to shrink"),
             "space": "there is nothing to set",
         },
     )

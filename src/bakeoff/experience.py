@@ -11,7 +11,7 @@ from bakeoff.schema.spec import Spec
 from bakeoff.search.costs import CostModel
 from bakeoff.search.plan import exhaustive_computing
 from bakeoff.store import cost_book
-from bakeoff.store.archive import COSTS, Archive
+from bakeoff.store.archive import Archive
 from bakeoff.store.evidence import StudyEvidence
 
 
@@ -23,7 +23,7 @@ def known(spec: Spec) -> CostBook:
 def begin(archive: Archive, spec: Spec) -> None:
     """Put the machine's cost book into a new study; one that has been begun keeps its own."""
     if archive.costs() is None:
-        archive.write(COSTS, known(spec).model_dump_json())
+        archive.begin_costs(known(spec))
 
 
 def learn(archive: Archive, spec: Spec, rows_before: int, seconds: float | None) -> None:

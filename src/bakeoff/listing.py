@@ -18,11 +18,19 @@ EXTRAS = {
     "boosting": ("lightgbm", "xgboost"),
     "torch": ("torch", "transformers", "tokenizers", "safetensors"),
     "onnx": ("onnx", "onnxruntime"),
+    "openvino": ("openvino",),
+    "litert": ("ai_edge_litert",),
     "llm": ("xllamacpp",),
     "remote": ("httpx",),
-    "serve": ("uvicorn", "prometheus_client", "orjson"),
+    "serve": ("httptools", "prometheus_client", "orjson"),
     "parquet": ("pyarrow",),
     "tune": ("optuna",),
+    "postgres": ("psycopg",),
+    "objects": ("fsspec",),
+    "deliver": ("cryptography",),
+    "whole": ("onnxruntime_extensions",),
+    "ray": ("ray",),
+    "telemetry": ("opentelemetry",),
 }
 
 

@@ -26,10 +26,13 @@ from bakeoff.search import Plan, ask, compose, plan, still_wanted
 from bakeoff.search.told import warm_start
 from bakeoff.store.archive import Archive
 from bakeoff.store.evidence import StudyEvidence
-from bakeoff.store.ledger import JOURNAL
+from bakeoff.store.places import begun as has_begun
 
 if TYPE_CHECKING:
+    from bakeoff.delivery.sealing import Seal
+    from bakeoff.delivery.shards import Sharding
     from bakeoff.evaluation.events import Event
+    from bakeoff.evaluation.launchers.base import Launcher
     from bakeoff.report import Format
     from bakeoff.schema.contract import Manifest
 
@@ -52,11 +55,16 @@ class Study:
         spec: the specification, with command-line overrides applied.
         directory: the study folder.
         base: folder the specification's data path is relative to; None when opened from the folder.
+        ledger: where a run keeps the ledger (``postgresql://…``); None: as the folder remembers, else in the folder.
+        artifacts: where a run shares artefacts and frozen data; None: as the folder remembers, else nowhere.
 
     """
 
-    def __init__(self, spec: Spec, directory: Path, base: Path | None) -> None:
+    def __init__(
+        self, spec: Spec, directory: Path, base: Path | None, *, ledger: str | None = None, artifacts: str | None = None
+    ) -> None:
         self.spec, self.directory, self.base = spec, directory, base
+        self.ledger, self.artifacts = ledger, artifacts
 
     @classmethod
     def open(
@@ -65,6 +73,8 @@ class Study:
         *,
         out: str | Path | None = None,
         overrides: Mapping[str, str] | None = None,
+        ledger: str | None = None,
+        artifacts: str | None = None,
     ) -> Study:
         """Open a study folder, or the study of a specification file.
 
@@ -72,6 +82,8 @@ class Study:
             path: a specification (YAML) or a study folder.
             out: study folder of a specification; default ``NAME.study`` beside it.
             overrides: dotted fields of the specification to change, as written on the command line.
+            ledger: URL of a database for the ledger of a specification's study.
+            artifacts: URL at which a specification's study shares artefacts and frozen data.
 
         Raises:
             SpecError: the specification is wrong; every problem is listed.
@@ -83,7 +95,8 @@ class Study:
             spec = Archive(path).spec()
             return cls(override(spec, overrides) if overrides else spec, path, None)
         spec = load_spec(path, overrides)
-        return cls(spec, Path(out) if out else path.parent / f"{spec.name}.study", path.parent)
+        directory = Path(out) if out else path.parent / f"{spec.name}.study"
+        return cls(spec, directory, path.parent, ledger=ledger, artifacts=artifacts)
 
     def plan(self) -> Plan:
         """Return what a run would do, with predicted seconds; runs nothing and writes nothing.
@@ -121,16 +134,18 @@ class Study:
         return freeze(self.spec, self._base(), None, noise=noise)
 
     def run(
-        self, *, workers: int = 1, on_event: OnEvent | None = None, on_proposal: OnProposal | None = None
-    ) -> Decision:
+        self, *, workers: int | None = None, on_event: OnEvent | None = None, on_proposal: OnProposal | None = None,
+        launcher: Launcher | None = None,
+    ) -> Decision:  # fmt: skip
         """Freeze the data, then ask, evaluate and tell until nothing more is worth measuring; then decide.
 
         A run that was stopped or killed goes on where it was; a finished one only decides again.
 
         Args:
-            workers: trainings at once; timing always runs alone.
+            workers: trainings at once; timing always runs alone. None: one, on a cluster as many as it has nodes.
             on_event: told of everything that happens, for a live view.
             on_proposal: told what the search concluded and asks for next, each time it does.
+            launcher: where trials run; None: on this machine.
 
         Raises:
             StudyError: another run holds this study, or the folder cannot be written.
@@ -142,19 +157,24 @@ class Study:
         base, begun = self._base(), time.monotonic()
         if not self._begun:
             self._earlier()
-        with Archive.writing(self.directory) as archive:
+        places = {"ledger": self.ledger, "artifacts": self.artifacts}
+        with Archive.writing(self.directory, **places, name=self.spec.name) as archive:
             frozen = freeze(self.spec, base, archive.data_directory)
+            archive.share_data(frozen.fingerprint)
             self._keep_prices()
             self._check_prices()
             archive.begin(self.spec, frozen.profile, *compose(self.spec, frozen.profile))
             experience.begin(archive, self.spec)
             self._warm(archive)
             before = len(archive.evidence().results)
-            with Executor(archive, frozen, self.spec, workers=workers, on_event=on_event) as executor:
+            with Executor(
+                archive, frozen, self.spec, workers=workers, on_event=on_event, launcher=launcher
+            ) as executor:
                 self._measure(archive, executor, on_proposal)
             decision = self._conclude(archive)
-            alone = time.monotonic() - begun if workers == 1 else None
-            experience.learn(archive, self.spec, before, alone)
+            if launcher is None:  # other machines teach nothing about this one
+                alone = time.monotonic() - begun if workers in {None, 1} else None
+                experience.learn(archive, self.spec, before, alone)
             return decision
 
     def _measure(self, archive: Archive, executor: Any, tell: OnProposal | None) -> None:  # noqa: ANN401 - imported lazily above
@@ -186,7 +206,7 @@ class Study:
 
     @property
     def _begun(self) -> bool:
-        return (self.directory / JOURNAL).exists()
+        return has_begun(self.directory)
 
     def _warm(self, archive: Archive) -> None:
         """Keep what the specification's earlier studies know about settings: what is asked for may depend on nothing outside."""
@@ -280,8 +300,14 @@ class Study:
         decision = self.decide()
         return render(decision, language or decision.profile.language, form)
 
-    def ship(self, out: str | Path, candidate: str | None = None, *, rows: bool = True) -> Manifest:
+    def ship(
+        self, out: str | Path, candidate: str | None = None, *, rows: bool = True, seal: Seal | None = None,
+        sharding: Sharding | None = None, target: str | None = None, whole: bool = False,
+    ) -> Manifest:  # fmt: skip
         """Write the bundle of the recommended candidate (or of ``candidate``) to the folder ``out``.
+
+        It is signed and encrypted by ``seal``; its graph is split as ``sharding`` says, or converted to the format ``target``;
+        ``whole`` adds the model in one ONNX file, with what comes before and after it.
 
         Raises:
             StudyError: nothing was decided, or the candidate was never built to the end.
@@ -292,7 +318,10 @@ class Study:
 
         decision = self.decide()
         page = render(decision, decision.profile.language, "html")
-        return ship_study(Archive(self.directory), decision, self.spec, Path(out), candidate, rows=rows, page=page)
+        return ship_study(
+            Archive(self.directory), decision, self.spec, Path(out), candidate, rows=rows, page=page, seal=seal,
+            sharding=sharding, target=target, whole=whole,
+        )  # fmt: skip
 
     def _base(self) -> Path:
         if self.base is None:

@@ -126,6 +126,11 @@ class Case:
     def id(self) -> str:
         return f"{self.family}.{self.variant.name}"
 
+    def exports(self) -> list[str]:
+        """Formats this case exports to: its family's, without those excused for its native format."""
+        excuses = self.plugin.traits.excuses
+        return [form for form in self.plugin.traits.exports if f"{self.format}:{form}" not in excuses]
+
     def obstacle(self) -> str | None:
         """Why this case cannot run here, in words, or None."""
         lacking = registry.missing(self.plugin.traits.needs)

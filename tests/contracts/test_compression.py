@@ -10,7 +10,7 @@ import pytest
 from bakeoff import registry
 from bakeoff.compression.base import CompressContext
 from bakeoff.schema import Artifact, InputColumn, StepError
-from tests.contracts._cases import Case, Workshop, cases, contents, opened, rows_of
+from tests.contracts._cases import Case, Workshop, cases, contents, examples, opened, rows_of
 
 
 def _pairs() -> list[tuple[str, Case]]:
@@ -50,7 +50,8 @@ def leaves_the_source_alone(name: str, case: Case, workshop: Workshop) -> None:
     built = workshop.native(case) if case.format in consumes else workshop.exported(case, consumes[0])
     before = {path: path.stat().st_mtime_ns for path in built.directory.rglob("*")}
     out = workshop.place()
-    registry.plugin("compression", name).apply(CompressContext(built.artifact, built.directory, out, [], threads=1))
+    rows = examples(case.task, 8, 4).rows  # those the workshop compresses with
+    registry.plugin("compression", name).apply(CompressContext(built.artifact, built.directory, out, rows, threads=1))
     assert {path: path.stat().st_mtime_ns for path in built.directory.rglob("*")} == before
     again = dict(contents(out))
     assert again == dict(contents(workshop.compressed(case, name).directory)), "the same input must give the same files"

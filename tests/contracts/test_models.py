@@ -160,7 +160,7 @@ def exports_agree(case: Case, workshop: Workshop) -> None:
     if not case.plugin.traits.exports:
         return  # the audit below asks for the excuse
     expected = workshop.predictor(case).predict_proba(rows)
-    for target in case.plugin.traits.exports:
+    for target in case.exports():
         built = workshop.exported(case, target)
         assert built.artifact.format == target
         assert built.artifact.classes == CLASSES[case.task]

@@ -38,7 +38,7 @@ def _loads() -> list[Load]:
     for name, runtime in registry.plugins("runtimes").items():
         for form in runtime.traits.loads:
             native = [case for case in cases() if case.format == form]
-            exporting = [case for case in cases() if form in case.plugin.traits.exports]
+            exporting = [case for case in cases() if form in case.exports()]
             chosen = sorted(native or exporting, key=lambda case: (bool(case.obstacle()), case.variant.weights or ""))
             found.append(Load(name, form, chosen[0] if chosen else None, exported=not native))
     return found
@@ -159,7 +159,7 @@ def test_every_format_a_runtime_loads_is_made_by_a_family() -> None:
 
 _HEAVY = (
     "torch", "transformers", "onnx", "onnxruntime", "sklearn", "scipy", "lightgbm", "xgboost", "tokenizers", "rjieba",
-    "xllamacpp", "httpx", "pandas", "safetensors",
+    "xllamacpp", "httpx", "pandas", "safetensors", "openvino", "ai_edge_litert",
 )  # fmt: skip
 
 

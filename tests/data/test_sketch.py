@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bakeoff.data.freeze import prepare
@@ -174,6 +174,7 @@ def test_labels_that_yaml_would_misread_are_quoted(label: str) -> None:
     )
 
 
+@example("*")
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_any_text_survives_quoting(text: str) -> None:
     spec = parse_spec(f"name: s\ntask: text-classification\ndata:\n  file: f\n  target: {quoted(text)} # comment\n")

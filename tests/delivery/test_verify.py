@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff.delivery import VerifyReport, rows, verify
+from bakeoff.delivery import VerifyReport, rows, sealing, verify
 from bakeoff.delivery.verify import judge
 from bakeoff.runtimes import sealed
 from bakeoff.schema.artifact import FileEntry
@@ -28,9 +29,9 @@ from tests.delivery import making
 def reseal(bundle: Path) -> None:
     """Write the manifest anew after a change, as someone who controls the whole folder could."""
     manifest = sealed.read_manifest(bundle)
-    (bundle / "manifest.json").unlink()
-    manifest = manifest.model_copy(update={"files": sealed.entries(bundle)})
-    (bundle / "manifest.json").write_text(manifest.model_dump_json())
+    for name in (sealed.MANIFEST, sealed.CHECKSUM):
+        (bundle / name).unlink()
+    sealing.close(bundle, manifest, sealing.Seal())
 
 
 def edit(path: Path, change: Callable[[Any], Any]) -> None:
@@ -68,7 +69,7 @@ def test_the_text_says_the_same_in_both_languages(shipped: Path) -> None:
     chinese, english = report.text("zh"), report.text("en")
     assert "契约成立" in chinese
     assert "the contract holds" in english
-    assert chinese.count("\n") == english.count("\n") == 1 + len(report.promises)
+    assert chinese.count("\n") == english.count("\n") == 2 + len(report.promises)
     assert "200" in chinese
     assert "200" in english
 
@@ -150,17 +151,20 @@ def test_quality_is_judged_by_its_value_because_the_rows_are_the_trials() -> Non
 
 
 def test_every_single_file_is_guarded(shipped: Path, tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+    shutil.copytree(shipped, target)
     for entry in sealed.read_manifest(shipped).files:
+        path = target / entry.path
         for harm in ("flip", "append", "truncate", "remove", "link"):
-            target = tmp_path / "bundle"
-            shutil.copytree(shipped, target)
-            _harm(target / entry.path, harm)
+            _harm(path, harm, tmp_path / "moved")
             with pytest.raises(BundleError, match=entry.path.split("/")[-1].replace(".", "\\.")):
                 open_bundle(target)
-            shutil.rmtree(target)
+            path.unlink(missing_ok=True)
+            shutil.copyfile(shipped / entry.path, path)
+    open_bundle(target)
 
 
-def _harm(path: Path, harm: str) -> None:
+def _harm(path: Path, harm: str, away: Path) -> None:
     content = path.read_bytes()
     if harm == "flip":
         middle = len(content) // 2
@@ -172,9 +176,8 @@ def _harm(path: Path, harm: str) -> None:
     elif harm == "remove":
         path.unlink()
     else:
-        moved = path.with_name(f"{path.name}.moved")
-        path.rename(moved)
-        path.symlink_to(moved)
+        path.rename(away)
+        path.symlink_to(away)
 
 
 @pytest.mark.parametrize("kind", ["file", "hidden", "folder with file", "link to folder"])
@@ -197,6 +200,31 @@ def test_renamed_and_swapped_files_are_refused(copy: Path) -> None:
     (copy / "swap").rename(other)
     with pytest.raises(BundleError, match=r"vocabulary\.json.*weights\.npz"):
         verify(copy, quick=True)
+
+
+@pytest.mark.parametrize("name", [sealed.MANIFEST, sealed.CHECKSUM])
+def test_a_folder_in_place_of_a_file_is_refused_and_leaves_no_descriptor_open(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    (copy / name).mkdir()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        with pytest.raises(BundleError, match=r"manifest\.(json|sha256)"):
+            open_bundle(copy)
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 5
+
+
+def test_a_bundle_exchanged_while_it_is_verified_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was checked and what is measured afterwards, in another process, must be the same bundle."""
+
+    def exchange(_: Any) -> int:
+        making.bundle(copy.parent / "another", decision=making.decision(making.candidate(), {}))
+        shutil.rmtree(copy)
+        shutil.copytree(copy.parent / "another" / "bundle", copy)
+        return 0
+
+    monkeypatch.setattr(importlib.import_module("bakeoff.delivery.verify"), "_requests", exchange)
+    with pytest.raises(BundleError, match="another bundle than the one that was opened first"):
+        verify(copy)
 
 
 BAD_PATHS = [

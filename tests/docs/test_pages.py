@@ -138,7 +138,7 @@ def test_make_targets_exist(block: Block) -> None:
 
 def test_benchmarks_that_pages_name_exist() -> None:
     for page in pages():
-        for target in re.findall(r"make bench-([a-z][a-z-]*)", page.read_text(encoding="utf-8")):
+        for target in re.findall(r"make bench-([a-z][a-z0-9-]*)", page.read_text(encoding="utf-8")):
             assert (ROOT / "benchmarks" / f"{target.replace('-', '_')}.py").exists(), (name(page), target)
 
 

@@ -12,6 +12,7 @@ from bakeoff.data.freeze import prepare
 from bakeoff.data.frozen import Frozen
 from bakeoff.evaluation.events import Event
 from bakeoff.evaluation.executor import Executor
+from bakeoff.evaluation.launchers.base import Launcher
 from bakeoff.registry import INJECT
 from bakeoff.schema import Candidate, Fidelity, Spec, StepResult, Trial
 from bakeoff.store.archive import Archive
@@ -25,6 +26,7 @@ class Laboratory:
     spec: Spec
     frozen: Frozen
     events: list[Event] = field(default_factory=list)
+    launcher: Callable[[], Launcher | None] = lambda: None
 
     def run(
         self,
@@ -46,7 +48,9 @@ class Laboratory:
         with Archive.writing(self.directory) as archive:
             known = {c.id: c for c in archive.evidence().candidates} if archive.ledger.document("spec") else {}
             archive.begin(self.spec, self.frozen.profile, list((known | candidates).values()), [])
-            with Executor(archive, self.frozen, self.spec, workers=workers, on_event=note) as executor:
+            with Executor(
+                archive, self.frozen, self.spec, workers=workers, on_event=note, launcher=self.launcher()
+            ) as executor:
                 executor.run(trials, deadline=deadline)
 
     def rows(self, name: str | None = None) -> list[StepResult]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -233,6 +234,24 @@ def test_the_kernel_counts_how_long_we_wait() -> None:
     waiting.refresh()
     waiting.close()
     assert waiting.read() == 0.0
+
+
+def test_a_model_that_fails_while_it_is_timed_leaves_no_file_open() -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        waiting = noise.Waiting()
+        with pytest.raises(ZeroDivisionError):
+            timing.one_request(Failing(), {"text": "a"}, waiting)  # type: ignore[arg-type]
+        del waiting
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 20
+
+
+class Failing:
+    """A model that cannot answer."""
+
+    def predict(self, rows: object) -> None:
+        """Fail."""
+        raise ZeroDivisionError
 
 
 class TestProtocol:

@@ -124,7 +124,9 @@ def test_a_loser_can_be_shipped_by_name_and_an_outsider_cannot(ran: Ran, bakeoff
 
 def test_a_served_bundle_answers_as_the_trial_did(ran: Ran, bakeoff: Bakeoff, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
-    assert bakeoff("ship", ran.study, "-o", bundle)[0] == 0
+    code, out, _ = bakeoff("ship", ran.study, "-o", bundle)
+    assert code == 0
+    assert "--build-arg BASE=" in out, "the base image is pinned by nobody else"
     code, out, _ = bakeoff("verify", bundle, "--json")
     assert code == 0
     assert json.loads(out)["same_labels"] == json.loads(out)["rows"] == ran.decision["profile"]["split"]["confirm"]

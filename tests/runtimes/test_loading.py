@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bakeoff.runtimes import loading
+from bakeoff.runtimes import loading, sealed
 from bakeoff.runtimes.native import PLUGIN as NATIVE
 from bakeoff.runtimes.sealed import entries
 from bakeoff.schema import Artifact, BundleError, InputColumn, Rule, StepError, UserError
@@ -78,6 +79,21 @@ def test_wrong_runtime_and_unknown_runtime(tmp_path: Path) -> None:
     assert caught.value.code == "unsupported"
     with pytest.raises(UserError, match="no such runtime"):
         loading.load_predictor(artifact, tmp_path, "abacus", 1)
+
+
+def test_a_folder_that_cannot_be_looked_into_hides_nothing(tmp_path: Path) -> None:
+    """Its full path is longer than the system takes, so what lies in it could not be compared with any list."""
+    name, here = "d" * 250, os.open(tmp_path, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir(name, dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    with pytest.raises(BundleError, match="cannot be looked into"):
+        list(sealed.walk(tmp_path))
+    with pytest.raises(BundleError, match="cannot be looked into"):
+        sealed.problems(tmp_path, ())
 
 
 def test_third_parties_come_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from onnx.external_data_helper import set_external_data
 from bakeoff.runtimes._onnx_files import external_files
 from bakeoff.runtimes.onnxruntime import PLUGIN
 from bakeoff.schema import Artifact, InputColumn, StepError
+from bakeoff.schema.artifact import FileEntry
 
 COLUMNS = [{"name": "a", "kind": "number", "fill": None}, {"name": "b", "kind": "number", "fill": None}]
 
@@ -107,6 +108,38 @@ def test_external_data_outside_of_the_artefact_is_refused(tmp_path: Path, locati
     with pytest.raises(StepError) as caught:
         PLUGIN.load(_artifact(), folder, 1)
     assert caught.value.code == "unsafe"
+
+
+def _varint(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
+
+
+@pytest.mark.parametrize("beyond", [1 << 32, 1 << 34, 7 << 32])
+def test_a_field_number_that_onnx_cuts_to_another_one_hides_nothing(tmp_path: Path, beyond: int) -> None:
+    """Protocol buffers keep 32 bits of a tag: with one bit more, the same field looks like another to a reader that keeps them all."""
+    graph = _model("../outside.bin").graph.SerializeToString()
+    plain = _model()
+    plain.ClearField("graph")
+    body = plain.SerializeToString() + _varint(7 << 3 | 2 | beyond) + _varint(len(graph)) + graph
+    (tmp_path / "model.onnx").write_bytes(body)
+    with pytest.raises(ValueError, match="out of range"):
+        external_files(tmp_path / "model.onnx")
+    with pytest.raises(StepError) as caught:
+        PLUGIN.load(_artifact(), tmp_path, 1)
+    assert caught.value.code == "unsafe"
+
+
+def test_external_data_that_the_artefact_does_not_list_is_refused(tmp_path: Path) -> None:
+    _write(tmp_path, _model("weights.bin"))
+    (tmp_path / "weights.bin").write_bytes(np.array([[1.0, -1.0], [0.5, 2.0]], dtype=np.float32).tobytes())
+    listed = [FileEntry(path=name, sha256="", size=1) for name in ("model.onnx", "weights.bin")]
+    PLUGIN.load(_artifact().model_copy(update={"files": tuple(listed)}), tmp_path, 1).close()
+    with pytest.raises(StepError, match="does not list"):
+        PLUGIN.load(_artifact().model_copy(update={"files": tuple(listed[:1])}), tmp_path, 1)
 
 
 def test_links_out_of_the_artefact_are_refused(tmp_path: Path) -> None:

@@ -70,7 +70,6 @@ def test_a_unit_that_is_unknown_or_missing_is_explained() -> None:
         ("measuring: {requests: 400}\nrequirements: {latency: {p99: 1s}}", "at least 459 for p99"),
         ("measuring: {requests: 50}\nrequirements: {latency: {p95: 1s}}", "at least 90 for p95"),
         ("measuring: {requests: 100, rounds: 200}", "more rounds than requests"),
-        ("risk: {encrypt: true}", "this version cannot encrypt a bundle yet"),
         ("value: {errors: {neg=>pos: 1}}", "write 'neg->pos'"),
         ("value: {errors: {neg -> pos: 1}}", "write 'neg->pos'"),
         ("value: {errors: {neg: 1}}", "write 'actual->predicted'"),

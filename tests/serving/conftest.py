@@ -28,6 +28,22 @@ def mixed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def numbers_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network over 64 numbers, as ONNX."""
+    pytest.importorskip("onnx")
+    from benchmarks._serve_models import make
+
+    return make("tiny", tmp_path_factory.mktemp("numbers")).bundle
+
+
+@pytest.fixture(scope="session")
+def numbers(numbers_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server of the bundle of numbers."""
+    with running(numbers_bundle, tmp_path_factory.mktemp("log")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def texts(text_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server of the text bundle with small limits."""
     with running(

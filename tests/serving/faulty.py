@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bakeoff.serving import __main__ as program
-from bakeoff.serving import model
+from bakeoff.serving import engine, model
 
 
 class Faulty:
@@ -21,12 +23,14 @@ class Faulty:
         self.broken = False
 
     def predict(self, rows: Sequence[dict[str, Any]]) -> tuple[Any, Any]:
-        """Predict, sleep, fail or answer nonsense as the texts say."""
+        """Predict, sleep, die, fail or answer nonsense as the texts say."""
         texts = [str(row["text"]) for row in rows]
         self.broken = self.broken or "BREAK" in texts
         if self.broken or "POISON" in texts:
             message = f"cannot process {texts}"
             raise ValueError(message)
+        if "KILL" in texts:
+            os.kill(os.getpid(), signal.SIGKILL)
         for text in texts:
             if text.startswith("SLEEP"):
                 time.sleep(float(text.split()[1]))
@@ -47,6 +51,20 @@ def _load(*arguments: Any) -> model.Served:
 
 _REAL = model.load
 model.load = _load
+
+_COMMAND = (
+    sys.executable,
+    "-c",
+    "import tests.serving.faulty, sys; from bakeoff.serving import worker; worker.main(sys.argv[1:])",
+)
+_COMPUTING = program.Computing
+
+
+def _computing(**given: Any) -> engine.Computing:
+    return _COMPUTING(**given, worker=_COMMAND)
+
+
+program.Computing = _computing  # type: ignore[misc, assignment]
 
 if __name__ == "__main__":
     sys.exit(program.main(sys.argv[1:]))

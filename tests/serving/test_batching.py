@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bakeoff.serving.batching import Batcher
+from bakeoff.serving.batching import Batcher, Job
+from bakeoff.serving.computing import Compute
+from bakeoff.serving.curve import Tuner
+from bakeoff.serving.pressure import Pressure
 from bakeoff.serving.problems import Problem
 
 Row = dict[str, Any]
@@ -39,12 +43,39 @@ class Echo:
         return labels, np.eye(3)[labels]
 
 
-def run(body: Callable[[Batcher, Echo], Any], **settings_: int) -> tuple[Any, Echo]:
+def join(pieces: list[Sequence[Row]]) -> list[Row]:
+    """Return the rows of all pieces."""
+    return [row for piece in pieces for row in piece]
+
+
+class Asking(Batcher):
+    """A batcher whose answers can be awaited."""
+
+    def ask(self, rows: list[Row], due: float) -> asyncio.Future[Any]:
+        """Return a future of labels and probabilities."""
+        future = asyncio.get_running_loop().create_future()
+
+        def done(job: Job, problem: Problem | None) -> None:
+            if future.done():
+                return
+            if problem is None:
+                future.set_result((np.asarray(job.labels), np.asarray(job.probabilities)))
+            else:
+                future.set_exception(problem)
+
+        self.submit(rows, due, done)
+        return future
+
+
+def run(
+    body: Callable[[Asking, Echo], Any], *, threads: int = 1, pressure: Pressure | None = None, **settings_: Any
+) -> tuple[Any, Echo]:
     """Run ``body`` with a started batcher."""
     echo = Echo()
 
     async def main() -> Any:
-        batcher = Batcher(echo, 3, **{"size": 8, "queue": 100, **settings_}, canary=CANARY)
+        computes = [Compute(echo, 3, [CANARY]) for _ in range(threads)]
+        batcher = Asking(computes, join, pressure=pressure, **{"size": 8, "queue": 100, **settings_})
         batcher.start()
         try:
             return await body(batcher, echo)
@@ -56,23 +87,23 @@ def run(body: Callable[[Batcher, Echo], Any], **settings_: int) -> tuple[Any, Ec
 
 
 def due(seconds: float = 60.0) -> float:
-    """Return a loop time from now."""
-    return asyncio.get_running_loop().time() + seconds
+    """Return a time from now."""
+    return time.perf_counter() + seconds
 
 
-async def held(batcher: Batcher, echo: Echo) -> asyncio.Future[Any]:
+async def held(batcher: Asking, echo: Echo) -> asyncio.Future[Any]:
     """Occupy the compute thread with one row until the gate opens."""
     echo.gate.clear()
-    first = batcher.submit([{"x": 0}], due())
+    first = batcher.ask([{"x": 0}], due())
     while batcher.waiting:  # noqa: ASYNC110 - the batcher owes nobody an event
         await asyncio.sleep(0.001)
     return first
 
 
 def test_what_queues_while_a_batch_runs_is_the_next_batch() -> None:
-    async def body(batcher: Batcher, echo: Echo) -> Any:
+    async def body(batcher: Asking, echo: Echo) -> Any:
         first = await held(batcher, echo)
-        jobs = [batcher.submit([{"x": number}], due()) for number in range(1, 7)]
+        jobs = [batcher.ask([{"x": number}], due()) for number in range(1, 7)]
         assert batcher.waiting == 6
         echo.gate.set()
         return await asyncio.gather(first, *jobs)
@@ -83,10 +114,10 @@ def test_what_queues_while_a_batch_runs_is_the_next_batch() -> None:
 
 
 def test_a_batch_has_at_most_its_size_and_large_requests_take_turns() -> None:
-    async def body(batcher: Batcher, echo: Echo) -> Any:
+    async def body(batcher: Asking, echo: Echo) -> Any:
         first = await held(batcher, echo)
-        large = batcher.submit([{"x": number} for number in range(10, 20)], due())
-        small = batcher.submit([{"x": 1}], due())
+        large = batcher.ask([{"x": number} for number in range(10, 20)], due())
+        small = batcher.ask([{"x": 1}], due())
         echo.gate.set()
         await asyncio.gather(first, large, small)
         return large.result()
@@ -105,9 +136,9 @@ def test_a_batch_has_at_most_its_size_and_large_requests_take_turns() -> None:
     size=st.integers(1, 9),
 )
 def test_every_innocent_request_is_answered_whatever_its_neighbours(requests: list[list[int]], size: int) -> None:
-    async def body(batcher: Batcher, echo: Echo) -> Any:
+    async def body(batcher: Asking, echo: Echo) -> Any:
         first = await held(batcher, echo)
-        jobs = [batcher.submit([{"x": value} for value in values], due()) for values in requests]
+        jobs = [batcher.ask([{"x": value} for value in values], due()) for values in requests]
         echo.gate.set()
         await first
         return await asyncio.gather(*jobs, return_exceptions=True)
@@ -123,9 +154,9 @@ def test_every_innocent_request_is_answered_whatever_its_neighbours(requests: li
 
 
 def test_a_model_that_fails_on_the_canary_is_broken() -> None:
-    async def body(batcher: Batcher, echo: Echo) -> Any:
+    async def body(batcher: Asking, echo: Echo) -> Any:
         echo.dead = True
-        return await asyncio.gather(batcher.submit([{"x": 1}], due()), return_exceptions=True)
+        return await asyncio.gather(batcher.ask([{"x": 1}], due()), return_exceptions=True)
 
     (answer,), echo = run(body)
     assert isinstance(answer, Problem)
@@ -134,11 +165,11 @@ def test_a_model_that_fails_on_the_canary_is_broken() -> None:
 
 
 def test_the_queue_sheds_but_never_refuses_into_an_empty_queue() -> None:
-    async def body(batcher: Batcher, echo: Echo) -> Any:
+    async def body(batcher: Asking, echo: Echo) -> Any:
         first = await held(batcher, echo)
-        large = batcher.submit([{"x": 1}] * 20, due())
+        large = batcher.ask([{"x": 1}] * 20, due())
         with pytest.raises(Problem) as caught:
-            batcher.submit([{"x": 1}], due())
+            batcher.ask([{"x": 1}], due())
         echo.gate.set()
         await asyncio.gather(first, large)
         return caught.value
@@ -149,10 +180,10 @@ def test_the_queue_sheds_but_never_refuses_into_an_empty_queue() -> None:
 
 
 def test_overdue_requests_are_given_up_and_leave_the_queue() -> None:
-    async def body(batcher: Batcher, echo: Echo) -> Any:
+    async def body(batcher: Asking, echo: Echo) -> Any:
         first = await held(batcher, echo)
-        late = batcher.submit([{"x": 5}], due(0.0))
-        fine = batcher.submit([{"x": 1}], due())
+        late = batcher.ask([{"x": 5}], due(0.0))
+        fine = batcher.ask([{"x": 1}], due())
         batcher.expire(due(1.0))
         assert batcher.waiting == 1
         echo.gate.set()
@@ -167,13 +198,13 @@ def test_overdue_requests_are_given_up_and_leave_the_queue() -> None:
 
 
 def test_an_abandoned_future_does_not_stop_the_batcher() -> None:
-    async def body(batcher: Batcher, echo: Echo) -> Any:
+    async def body(batcher: Asking, echo: Echo) -> Any:
         first = await held(batcher, echo)
-        gone = batcher.submit([{"x": 4}], due())
+        gone = batcher.ask([{"x": 4}], due())
         gone.cancel()
         echo.gate.set()
         await first
-        return await batcher.submit([{"x": 2}], due())
+        return await batcher.ask([{"x": 2}], due())
 
     (labels, _), _ = run(body)
     assert labels.tolist() == [2]
@@ -186,13 +217,64 @@ def test_answers_of_the_wrong_shape_are_not_passed_on(shape: tuple[int, ...]) ->
             return np.zeros(len(rows), np.int64), np.zeros(shape)
 
     async def main() -> Any:
-        batcher = Batcher(Wrong(), 3, size=4, queue=4, canary=CANARY)
+        batcher = Asking([Compute(Wrong(), 3, [CANARY])], join, size=4, queue=4)
         batcher.start()
         try:
-            return await batcher.submit([{"x": 1}], due())
+            return await batcher.ask([{"x": 1}], due())
         finally:
             batcher.stop()
 
     with pytest.raises(Problem) as caught:
         asyncio.run(main())
     assert caught.value.status == 500
+
+
+@pytest.mark.parametrize(("size", "shrinks"), [(4, False), (32, True)])
+@pytest.mark.parametrize("inline", [False, True])
+def test_the_books_are_even_whatever_sizes_were_tried(size: int, shrinks: bool, inline: bool) -> None:
+    async def body(batcher: Asking, _: Echo) -> Any:
+        tuner = batcher.tuner = Tuner(size, 64, 10.0)
+        learn = tuner.learn
+        tuner.learn = lambda rows, _: learn(rows, rows * rows if shrinks else 1.0)  # type: ignore[method-assign]
+        jobs = [batcher.ask([{"x": 1}] * 200, due()) for _ in range(30)]
+        await asyncio.sleep(0)
+        batcher.expire(due(-61.0))
+        gone = [batcher.submit([{"x": 1}] * 200, due(), lambda *_: None) for _ in range(5)]
+        for job in gone:
+            batcher.withdraw(job, Problem(499, "gone"))
+        await asyncio.gather(*jobs)
+        while batcher.computing:  # noqa: ASYNC110 - what was withdrawn half way is still being computed
+            await asyncio.sleep(0.001)
+        return batcher.size, batcher.waiting, batcher.ahead, batcher.inflight
+
+    (final, *books), _ = run(body, size=size, queue=10**6, inline=inline)
+    assert final == (32 if shrinks else 64)
+    assert books == [0, 0, 0]
+
+
+def test_who_says_to_be_in_a_hurry_does_not_overtake() -> None:
+    async def body(batcher: Asking, echo: Echo) -> Any:
+        first = await held(batcher, echo)
+        jobs = [batcher.ask([{"x": number}], due(60.0 / number)) for number in range(1, 5)]
+        echo.gate.set()
+        return await asyncio.gather(first, *jobs)
+
+    _, echo = run(body, size=2)
+    assert echo.calls == [[0], [1, 2], [3, 4]]
+
+
+def test_rows_nobody_waits_for_any_more_are_not_computed() -> None:
+    async def body(batcher: Asking, echo: Echo) -> Any:
+        first, told = await held(batcher, echo), []
+        gone = batcher.submit([{"x": 4}] * 3, due(), lambda _, problem: told.append(problem.status))
+        stays = batcher.ask([{"x": 5}], due())
+        batcher.withdraw(gone, Problem(499, "gone"))
+        batcher.withdraw(gone, Problem(499, "gone"))
+        assert (batcher.waiting, batcher.inflight) == (1, 2)
+        echo.gate.set()
+        await asyncio.gather(first, stays)
+        return told
+
+    told, echo = run(body)
+    assert told == [499]
+    assert echo.calls == [[0], [5]]

@@ -14,7 +14,7 @@ import pytest
 from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
 
-from bakeoff.runtimes.sealed import identity
+from bakeoff.serving.model import open_bundle
 from tests.serving.running import Running
 
 JSON = {"content-type": "application/json"}
@@ -88,7 +88,7 @@ def test_v2_metadata_and_health(texts: Running, text_bundle: Path) -> None:
     model = client.get("/v2/models/reviews").json()
     assert model["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
     assert [output["name"] for output in model["outputs"]] == ["label", "probabilities"]
-    assert model["versions"] == [identity(text_bundle)]
+    assert model["versions"] == [open_bundle(text_bundle).version]
     assert client.get("/v2/models/reviews/ready").json() == {"ready": True}
 
 

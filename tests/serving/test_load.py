@@ -26,6 +26,7 @@ def faulty(text_bundle: Path, tmp_path: Path) -> Iterator[Callable[..., Running]
     opened = []
 
     def start(*flags: str) -> Running:
+        flags = ("--compute", "threads", "--batch", "32", *flags)
         manager = running(text_bundle, tmp_path, *flags, script=SCRIPT)
         opened.append(manager)
         return manager.__enter__()
@@ -190,3 +191,62 @@ def test_a_port_in_use_is_the_users_to_mend(texts: Running, text_bundle: Path) -
 def test_the_server_binds_to_loopback_only(texts: Running) -> None:
     assert texts.url.startswith("http://127.0.0.1:")
     assert threading.active_count() >= 1
+
+
+def test_requests_are_refused_before_the_wait_breaks_the_limit(faulty: Callable[..., Running]) -> None:
+    server = faulty("--batch", "1", "--queue-seconds", "0.3")
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(lambda _: ask(server, "SLEEP 0.1"), range(48)))
+    codes = [answer.status_code for answer in answers]
+    assert set(codes) == {200, 503}
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers if answer.status_code == 503)
+    waited = [answer.elapsed.total_seconds() for answer in answers if answer.status_code == 200]
+    assert sorted(waited)[len(waited) // 2] < 1.5, "24 clients would wait 2.4 s each if all were taken"
+    assert server.metric("bakeoff_shed_requests_total") == codes.count(503)
+    assert server.metric("bakeoff_wait_seconds_count") == codes.count(200)
+
+
+def test_sigterm_loses_no_request_of_clients_that_never_pause(text_bundle: Path, tmp_path: Path) -> None:
+    body = b'{"texts": ["very good"]}'
+    request = (
+        b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        % len(body)
+    )
+
+    def client(port: int) -> tuple[int, int]:
+        answered = lost = 0
+        while True:
+            try:
+                connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+            except ConnectionRefusedError:
+                return answered, lost
+            with connection:
+                closing = False
+                while not closing:
+                    try:
+                        connection.sendall(request + body)
+                        answer = connection.recv(65536)
+                    except OSError:
+                        answer = b""
+                    answered, lost = answered + answer.startswith(b"HTTP/1.1 200"), lost + (not answer)
+                    closing = b"connection: close" in answer or not answer
+
+    with running(text_bundle, tmp_path) as server, ThreadPoolExecutor(16) as pool:
+        clients = [pool.submit(client, server.port) for _ in range(16)]
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGTERM)
+        found = [one.result() for one in clients]
+        assert server.process.wait(10) == 0
+    assert sum(answered for answered, _ in found) > 16
+    assert sum(lost for _, lost in found) == 0
+
+
+def test_two_threads_answer_as_one_does(text_bundle: Path, texts: Running, tmp_path: Path) -> None:
+    rows = [f"{number} 很好" if number % 3 else f"{number} 失望" for number in range(60)]
+    with (
+        running(text_bundle, tmp_path, "--replicas", "2", "--compute", "threads") as server,
+        ThreadPoolExecutor(16) as pool,
+    ):
+        found = [answer.json() for answer in pool.map(lambda text: ask(server, text), rows)]
+        assert server.client.get("/v1/status").json()["compute"]["replicas"] == 2
+    assert found == [ask(texts, text).json() for text in rows]

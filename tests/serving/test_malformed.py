@@ -92,7 +92,7 @@ def test_the_error_names_the_place_and_what_is_allowed(mixed: Running, row: dict
 def test_several_columns_have_no_texts_form(mixed: Running) -> None:
     answer = mixed.client.post("/v1/predict", json={"texts": ["a"]})
     assert answer.status_code == 422
-    assert answer.json()["error"]["allowed"] == ["row", "rows"]
+    assert answer.json()["error"]["allowed"] == ["row", "rows", "values"]
 
 
 def test_numbers_beyond_a_double_are_refused(mixed: Running) -> None:
@@ -168,7 +168,7 @@ def test_a_slow_body_gets_408_and_slow_headers_are_cut(texts: Running) -> None:
     assert answer.startswith(b"HTTP/1.1 408")
     with socket.create_connection(("127.0.0.1", texts.port), timeout=15) as connection:
         connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\nx-slow: ")
-        assert connection.recv(100) == b""
+        assert connection.recv(100).startswith(b"HTTP/1.1 408")
 
 
 def test_a_client_that_leaves_mid_body_harms_nobody(texts: Running) -> None:

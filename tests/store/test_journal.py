@@ -87,3 +87,16 @@ def test_a_failed_append_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
     journal.append(RECORDS[2:])
     assert scan((tmp_path / "journal").read_bytes(), "here").records == tuple(RECORDS)
     journal.close()
+
+
+def test_a_forgotten_file_is_closed_and_a_closed_one_stays_closed(tmp_path: Path) -> None:
+    forgotten = JournalFile(tmp_path / "forgotten", create=True)
+    place = Path(f"/proc/self/fd/{forgotten.descriptor}")
+    assert place.samefile(tmp_path / "forgotten")
+    del forgotten
+    assert not place.exists()
+    closed = JournalFile(tmp_path / "closed", create=True)
+    closed.close()
+    with (tmp_path / "other").open("wb") as other:  # takes the number that became free
+        closed.close()
+        other.write(b"x")

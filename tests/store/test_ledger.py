@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bakeoff.schema import Environment, Failure, StepError, StudyError
+from bakeoff.schema import StepError, StudyError
 from bakeoff.store.journal import header, scan
 from bakeoff.store.ledger import JOURNAL, QUARANTINE, SQLITE, Ledger
 
@@ -35,65 +35,6 @@ def study(tmp_path: Path, row: Make) -> Path:
 
 def numbers(ledger: Ledger) -> list[int]:
     return [int(found.result.key, 16) for found in ledger.evidence()]
-
-
-def test_rows_come_back_with_their_arrays_in_the_order_of_appending(study: Path, row: Make) -> None:
-    with Ledger.open(study) as ledger:
-        assert numbers(ledger) == list(range(6))
-        for found in ledger.evidence():
-            expected, arrays = row(int(found.result.key, 16))
-            assert found.result == expected
-            assert set(found.arrays) == set(arrays)
-            for name, array in arrays.items():
-                assert found.arrays[name].dtype == array.dtype
-                np.testing.assert_array_equal(found.arrays[name], array)
-
-
-def test_evidence_of_other_data_is_left_out(study: Path, row: Make) -> None:
-    with Ledger.open(study) as ledger:
-        ledger.append(*row(9, data="other"))
-        assert len(ledger.evidence()) == 7
-        assert [found.result.data for found in ledger.evidence(data="other")] == ["other"]
-
-
-def test_a_step_done_again_replaces_its_row(study: Path, row: Make) -> None:
-    with Ledger.open(study) as ledger:
-        again, _ = row(2, status="failed", failure=Failure(code="timeout", reason="slow"))
-        ledger.append(again)
-        assert numbers(ledger) == [0, 1, 3, 4, 5, 2]
-    with Ledger.open(study) as ledger:
-        found = ledger.get(again.key)
-        assert found is not None
-        assert found.result == again
-        assert dict(found.arrays) == {}
-
-
-def test_documents_keep_their_versions_and_the_last_one_counts(study: Path) -> None:
-    with Ledger.open(study) as ledger:
-        ledger.put_document("spec", '{"name": "zwei 二"}')
-        ledger.put_document("profile", "{}")
-    with Ledger.open(study) as ledger:
-        assert ledger.document("spec") == '{"name": "zwei 二"}'
-        assert ledger.document_versions("spec") == ('{"name": "one"}', '{"name": "zwei 二"}')
-        assert ledger.document("nothing") is None
-
-
-def test_environments_are_kept_once(study: Path) -> None:
-    place = Environment(
-        machine="m", system="Linux", cpu="c", cores=2, memory=1, isa=("avx2",), python="3.11", threads=1
-    )
-    with Ledger.open(study) as ledger:
-        key = ledger.put_environment(place)
-        before = len(ledger)
-        assert ledger.put_environment(place) == key
-        assert len(ledger) == before
-    with Ledger.open(study) as ledger:
-        assert ledger.environments() == {key: place}
-
-
-def test_objects_are_refused_because_only_pickle_could_store_them(study: Path, row: Make) -> None:
-    with Ledger.open(study) as ledger, pytest.raises(StepError, match="Python objects"):
-        ledger.append(row(7)[0], {"bad": np.array([{}], dtype=object)})
 
 
 def test_a_study_that_is_not_there_is_a_users_mistake(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from bakeoff.models.base import Row
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.plugin import PassTraits
 
+BUCKET = 16
+"""Tokens: an answer depends on what its row is padded to, so each row is padded to a length of its own (``runtimes._graphs``)."""
+
 
 @dataclass(frozen=True)
 class CompressContext:

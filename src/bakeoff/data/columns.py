@@ -84,7 +84,7 @@ def as_numbers(cells: Cells) -> NDArray[np.float64] | None:
             continue
         value = known.get(cell)
         if value is None:
-            parsed = _number(cell)
+            parsed = number(cell)
             if parsed is None:
                 return None
             value = known[cell] = parsed
@@ -92,7 +92,8 @@ def as_numbers(cells: Cells) -> NDArray[np.float64] | None:
     return out if np.isfinite(out).any() else None
 
 
-def _number(cell: str) -> float | None:
+def number(cell: str) -> float | None:
+    """Return the number a cell holds, NaN where it says that it is missing, None where it is something else."""
     if cell.lower() in _MISSING:
         return math.nan
     if (len(cell) > 1 and cell[0] == "0" and cell[1].isdigit()) or "_" in cell or not cell.isascii():
@@ -212,7 +213,7 @@ def _moment(cell: str, *, day_first: bool, compact: bool = False) -> float | Non
         cell = f"{cell[:4]}-{cell[4:6]}-{cell[6:]}"
     found = _DATE.match(cell)
     if not found:
-        return _number(cell) if _is_number(cell) else None
+        return number(cell) if _is_number(cell) else None
     first, second, third = int(found["a"]), int(found["b"]), int(found["c"])
     if len(found["a"]) == 4:
         year, month, day = first, second, third

@@ -31,8 +31,8 @@ def read_delimited(
         DataError: unclosed quotes, nameless or repeated columns, too many ragged rows.
 
     """
-    delimiter = "\t" if tabs else _delimiter(text)
-    quoting = csv.QUOTE_NONE if delimiter == "\t" and _bare_quotes(text) else csv.QUOTE_MINIMAL
+    delimiter = "\t" if tabs else delimiter_of(text)
+    quoting = csv.QUOTE_NONE if delimiter == "\t" and bare_quotes(text) else csv.QUOTE_MINIMAL
     previous = csv.field_size_limit(sys.maxsize)
     try:
         records = list(_records(text, where, delimiter, quoting))
@@ -40,7 +40,7 @@ def read_delimited(
         csv.field_size_limit(previous)
     if not records:
         return {}, [], ()
-    names = _names(records[0][1], where)
+    names = header_names(records[0][1], where)
     good = [(line, cells) for line, cells in records[1:] if len(cells) == len(names)]
     ragged = tuple(line for line, cells in records[1:] if len(cells) != len(names))
     _check_ragged(ragged, len(records) - 1, len(names), where)
@@ -69,7 +69,7 @@ def _line_at(text: str, line: int) -> str | None:
     return next((found.strip()[:100] for found in islice(io.StringIO(text), line - 1, line)), None)
 
 
-def _delimiter(text: str) -> str:
+def delimiter_of(text: str) -> str:
     """Choose the separator that gives the header at least two cells and most rows as many; a comma when none does."""
     sample = text[:500_000]
     scores = {delimiter: _agreement(sample, delimiter) for delimiter in _DELIMITERS}
@@ -94,7 +94,7 @@ def _agreement(sample: str, delimiter: str) -> tuple[float, int]:
     return (round(Counter(widths)[widths[0]] / len(widths), 2), widths[0])
 
 
-def _bare_quotes(text: str) -> bool:
+def bare_quotes(text: str) -> bool:
     """Tab-separated files often do not quote at all: cells then start with a quote they do not end with."""
     rows = [line.rstrip("\r").split("\t") for line in text.split("\n") if line.strip()]
     even = all(len(cells) == len(rows[0]) for cells in rows)
@@ -102,7 +102,8 @@ def _bare_quotes(text: str) -> bool:
     return even and any(len(cell) < 2 or not cell.endswith('"') for cell in quoted)
 
 
-def _names(cells: list[str], where: str) -> list[str]:
+def header_names(cells: list[str], where: str) -> list[str]:
+    """Return the names of the columns; nameless ones are numbered, a repeated one is refused."""
     names = [cell.strip() or f"unnamed_{index}" for index, cell in enumerate(cells, 1)]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:

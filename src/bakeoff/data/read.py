@@ -94,12 +94,12 @@ def read_table(path: str | Path, format: str = "auto", encoding: str = "auto") -
     where = path.name
     if not raw.strip():
         raise DataError("the file is empty", where=where, try_="a header line, then one row per line")
-    kind = _format(path, raw, format)
+    kind = format_of(path, raw, format)
     digest = hashlib.sha256(raw).hexdigest()
     if kind == "parquet":
         columns, lines = _parquet(path)
         return _checked(Table(columns, lines, kind, "utf-8", digest, where))
-    _refuse_binary(raw, where)
+    refuse_binary(raw, where)
     text, used = decode(raw, encoding, where)
     if kind == "jsonl":
         columns, lines = _jsonl(text, where)
@@ -124,21 +124,22 @@ def _checked(table: Table) -> Table:
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except IsADirectoryError:
-        inside = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in _SUFFIXES)
-        raise DataError(
-            "a folder, not a file",
-            where=str(path),
-            try_=f"data.file: {path.name}/{inside[0]}" if inside else "name one table in it",
-        ) from None
-    except PermissionError:
-        raise DataError(
-            "no permission to read it", where=str(path), try_=f"check the rights of the file and of {path.parent}"
-        ) from None
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """Say why a file cannot be opened, and which one may have been meant."""
+    if isinstance(error, FileNotFoundError):
+        return _missing(path)
+    if isinstance(error, IsADirectoryError):
+        inside = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in _SUFFIXES)
+        hint = f"data.file: {path.name}/{inside[0]}" if inside else "name one table in it"
+        return DataError("a folder, not a file", where=str(path), try_=hint)
+    if isinstance(error, PermissionError):
+        hint = f"check the rights of the file and of {path.parent}"
+        return DataError("no permission to read it", where=str(path), try_=hint)
+    return DataError(f"cannot be read: {error.strerror}", where=str(path))
 
 
 def _missing(path: Path) -> DataError:
@@ -158,7 +159,8 @@ def _missing(path: Path) -> DataError:
     )
 
 
-def _format(path: Path, raw: bytes, wanted: str) -> str:
+def format_of(path: Path, raw: bytes, wanted: str) -> str:
+    """Return csv, tsv, jsonl or parquet: what is wanted, else what the name says, else what the first bytes look like."""
     if raw.startswith(b"PAR1"):
         return "parquet"
     if wanted == "parquet":
@@ -171,7 +173,8 @@ def _format(path: Path, raw: bytes, wanted: str) -> str:
     return known or ("jsonl" if raw.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{") else "csv")
 
 
-def _refuse_binary(raw: bytes, where: str) -> None:
+def refuse_binary(raw: bytes, where: str) -> None:
+    """Refuse what the first bytes show to be no text, with what to do about it."""
     for magic, (what, hint) in _BINARY.items():
         if raw.startswith(magic):
             raise DataError(f"{what}, not a table of text", where=where, allowed="csv, tsv, jsonl, parquet", try_=hint)
@@ -186,16 +189,17 @@ def _jsonl(text: str, where: str) -> tuple[dict[str, Cells], list[int]]:
             raise DataError("not a JSON object", where=f"{where}:{number}", got=json.dumps(record, ensure_ascii=False)[:80],
                             try_='one object a line: {"text": "…", "label": "…"}')  # fmt: skip
         for name, value in record.items():
-            cells = columns.setdefault(_name(name, where, number), [])
+            cells = columns.setdefault(plain_name(name, where, number), [])
             cells.extend([None] * (len(lines) - len(cells)))
-            cells.append(_cell(value))
+            cells.append(plain_cell(value))
         lines.append(number)
     for cells in columns.values():
         cells.extend([None] * (len(lines) - len(cells)))
     return columns, lines
 
 
-def _name(name: str, where: str, number: int) -> str:
+def plain_name(name: str, where: str, number: int) -> str:
+    """Return the name of a column without surrounding white space; a nameless one is refused."""
     if name.strip():
         return name.strip()
     raise DataError("a key without a name", where=f"{where}:{number}")
@@ -223,7 +227,7 @@ def _json(text: str, where: str) -> Any:  # noqa: ANN401 - any JSON value
         raise DataError("not JSON this program can hold: nested too deeply or a number too long", where=where) from None
 
 
-def _cell(value: Any) -> str | None:  # noqa: ANN401 - any JSON or Arrow value
+def plain_cell(value: Any) -> str | None:  # noqa: ANN401 - any JSON or Arrow value
     """Write any value as text: numbers so that ``float`` reads them back exactly, nested values as JSON."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
@@ -240,13 +244,13 @@ def _cell(value: Any) -> str | None:  # noqa: ANN401 - any JSON or Arrow value
 
 
 def _parquet(path: Path) -> tuple[dict[str, Cells], list[int]]:
-    reader = _parquet_reader()
+    opener = parquet_file()
     try:
-        table = reader(path)
+        table = opener(path).read()
     except (OSError, ValueError) as error:  # pyarrow's errors derive from these two
         raise DataError(f"not a readable parquet file: {str(error).splitlines()[0][:160]}", where=path.name) from None
     columns = {
-        name.strip(): [_cell(value) for value in table.column(index).to_pylist()]
+        name.strip(): [plain_cell(value) for value in table.column(index).to_pylist()]
         for index, name in enumerate(table.column_names)
     }
     if len(columns) != table.num_columns:
@@ -254,11 +258,18 @@ def _parquet(path: Path) -> tuple[dict[str, Cells], list[int]]:
     return columns, list(range(1, table.num_rows + 1))
 
 
-def _parquet_reader() -> Callable[[Path], Any]:
+def parquet_file() -> Callable[[Path], Any]:
+    """Return what opens a parquet file.
+
+    Raises:
+        UnavailableError: pyarrow is not installed.
+
+    """
     try:
         import pyarrow.parquet
     except ImportError:
         raise UnavailableError(
             "parquet files need pyarrow, which is not installed", try_="pip install 'bakeoff[parquet]'"
         ) from None
-    return lambda path: pyarrow.parquet.ParquetFile(path).read()
+    opener: Callable[[Path], Any] = pyarrow.parquet.ParquetFile
+    return opener

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from bakeoff.decision.choose import LIKELY, Choice
+from bakeoff.decision.compressed import gained
 from bakeoff.decision.constraints import Judgement, judge, rule_reason
 from bakeoff.decision.premises import LIMITS, Premises
 from bakeoff.decision.view import View
@@ -40,7 +41,12 @@ class Reasons:
         self.place = {view.id: index for index, view in enumerate(world.views)}
 
     def of(self, view: View) -> Said:
-        """Return the status of a candidate and the reason in one sentence."""
+        """Return the status of a candidate and the reason; what compressing gained, that too."""
+        status, reason = self._status(view)
+        more = gained(view, [*self.world.views, *self.world.unseen], self.shown)
+        return status, Words(zh=reason.zh + more.zh, en=reason.en + more.en)
+
+    def _status(self, view: View) -> Said:
         index = self.place.get(view.id)
         if index is not None and index in self.choice.pool:
             return self._compared(index)

@@ -67,6 +67,7 @@ class View:
     artifact: Artifact | None = None
     train_seconds: float | None = None
     threads: int | None = None
+    isa: tuple[str, ...] = ()
     failure: StepResult | None = None
     elimination: Elimination | None = None
 
@@ -160,7 +161,8 @@ def _view(
         view.judged, view.final = outcomes_of(judged), judged.result.fidelity.split == "confirm"
     timed = _timed([row for row in good if row.result.kind == "time"])
     view.rounds = [_timing(row) for row in timed if "latency" in row.arrays and row.arrays["latency"].size]
-    view.threads = _threads(timed, evidence.environments)
+    here = _environment(timed, evidence.environments)
+    view.threads, view.isa = (None, ()) if here is None else (here.threads, here.isa)
     view.measurements = _measurements(good, judged)
     view.artifact = _artifact([row for row in (judged, *reversed(timed), *good) if row is not None], arm, keys)
     view.train_seconds = _train_seconds(judged, arm, keys)
@@ -218,10 +220,10 @@ def _timing(row: Evidence) -> Timing:
     return Timing(np.asarray(row.arrays["latency"], dtype=np.float64), seconds, _noisy(row))
 
 
-def _threads(timed: Iterable[Evidence], environments: Mapping[str, Environment]) -> int | None:
+def _environment(timed: Iterable[Evidence], environments: Mapping[str, Environment]) -> Environment | None:
     for row in timed:
         if row.result.environment in environments:
-            return environments[row.result.environment].threads
+            return environments[row.result.environment]
     return None
 
 

@@ -9,5 +9,6 @@ from __future__ import annotations
 from bakeoff.delivery.bundle import ship
 from bakeoff.delivery.report import PromiseVerdict, VerifyReport
 from bakeoff.delivery.verify import verify
+from bakeoff.delivery.whole import WholeSeen, write_whole
 
-__all__ = ["PromiseVerdict", "VerifyReport", "ship", "verify"]
+__all__ = ["PromiseVerdict", "VerifyReport", "WholeSeen", "ship", "verify", "write_whole"]

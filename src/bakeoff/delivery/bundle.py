@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +13,22 @@ from numpy.typing import NDArray
 import bakeoff
 from bakeoff.data import personal
 from bakeoff.data.examples import Examples, Row
-from bakeoff.delivery import container, promises, readme, requirements
+from bakeoff.delivery import container, locks, promises, provenance, readme, requirements, sbom, sealing, workplace
 from bakeoff.delivery import rows as contract_rows_
+from bakeoff.delivery.sealing import Seal
 from bakeoff.delivery.wheel import build_wheel
+from bakeoff.delivery.whole import WHOLE, compare, example, gate
 from bakeoff.risk._files import scan
 from bakeoff.runtimes import sealed
 from bakeoff.runtimes.loading import read_artifact
+from bakeoff.runtimes.shards.plan import FORMAT, RUNTIME
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Record, content_key
 from bakeoff.schema.candidate import Candidate
 from bakeoff.schema.contract import Contract, Manifest
-from bakeoff.schema.decision import Decision
+from bakeoff.schema.decision import CandidateVerdict, Decision
 from bakeoff.schema.errors import BundleError
 from bakeoff.schema.spec import Spec
-from bakeoff.tasks.base import positive_class
 
 Expected = tuple[NDArray[Any], NDArray[Any]]
 _MODE = 0o644
@@ -47,8 +46,13 @@ def ship(  # noqa: PLR0913 - one bundle has this many ingredients
     spec: Spec,
     clean: Callable[[Row], Row] | None = None,
     report: str | None = None,
+    members: Sequence[Candidate] = (),
+    seal: Seal | None = None,
+    runtime: str | None = None,
+    measured_as: str | None = None,
+    whole: Path | None = None,
 ) -> Manifest:
-    """Write the bundle of ``candidate`` to ``out``, all of it or nothing; the same inputs give the same bytes.
+    """Write the bundle of ``candidate`` to ``out``, all of it or nothing; the same inputs give the same bytes, unless encrypted.
 
     Args:
         decision: why this candidate; its limits become the promises.
@@ -62,18 +66,33 @@ def ship(  # noqa: PLR0913 - one bundle has this many ingredients
         clean: takes personal data out of a row; rows it changes stay behind, because the trial's answer is to the row as it was.
             None: masks as the data were masked when ``risk.personal_data`` is ``mask``, else ships rows as they are.
         report: the HTML report, if it is to travel too.
+        members: the candidates an ensemble combines, for where its weights came from.
+        seal: who signs and what encrypts; nobody and nothing when None.
+        runtime: that loads the artefact, where it is not the candidate's.
+        measured_as: format that the trial measured, when the artefact was converted to another one.
+        whole: the model in one ONNX file (``write_whole``), to travel too; it must answer the contract rows as the trial did.
 
     Raises:
-        BundleError: the folder holds something else, the artefact is altered or unsafe, nothing was measured.
+        BundleError: the folder holds something else, the artefact is altered or unsafe, nothing was measured, or ``risk.encrypt`` asks
+            for a key and none was given.
 
     """
     promises.verdict_of(decision, candidate)
+    seal = seal or Seal()
+    if spec.risk.encrypt and seal.secret is None:
+        what = "the specification asks for encryption (risk.encrypt), and no key was given"
+        raise BundleError(
+            what, where=str(out), try_="--encrypt KEYFILE; bakeoff keygen --encryption -o KEYFILE makes one"
+        )
+    if whole is not None and seal.secret is not None:
+        what = f"{WHOLE} is for those who serve without Bakeoff, and nothing else decrypts a bundle"
+        raise BundleError(what, where=str(out), try_="ship without --whole, or without --encrypt")
     rows = None
     if contract_rows is not None and expected is not None:
         if clean is None and spec.risk.personal_data == "mask":
             clean = _masked
         rows = contract_rows_.gather(contract_rows, expected, clean)
-    with _replacing(out) as folder:
+    with workplace.replacing(out) as finished, workplace.plain(finished, _secret_bytes(artifact_dir, seal)) as folder:
         artifact = _copy_model(artifact_dir, folder / "model")
         contract = promises.contract(
             decision,
@@ -81,19 +100,32 @@ def ship(  # noqa: PLR0913 - one bundle has this many ingredients
             confidence=spec.decision.confidence,
             threads=spec.measuring.threads,
             rows=len(rows) if rows else 0,
+            measured_as=measured_as,
         )
+        if whole is not None:
+            gate(compare(whole.read_bytes(), artifact, rows, spec.measuring.threads))
+            shutil.copyfile(whole, folder / WHOLE)
         _write(folder / "contract.json", contract)
         _write(folder / "decision.json", decision)
         if rows:
             contract_rows_.write(folder / contract_rows_.FILE, rows, artifact.classes)
         if report is not None:
             (folder / "report.html").write_text(report, encoding="utf-8")
-        pins = requirements.needed(folder / "model", packages)
-        manifest = _manifest(decision, candidate, artifact, pins, spec)
-        _surroundings(folder, manifest, contract, decision, pins)
-        manifest = manifest.model_copy(update={"files": sealed.entries(folder)})
-        _write(folder / sealed.MANIFEST, manifest)
-    return manifest
+        pins = requirements.needed(folder / "model", packages, sealed=seal != Seal())
+        manifest = _manifest(decision, candidate, artifact, pins, spec).model_copy(update={
+            "formats": provenance.formats(folder / "model"), "weights": provenance.weights([candidate, *members]),
+            "contract": sealed.digest(folder / "contract.json"), "measured_as": measured_as,
+            **({"runtime": runtime} if runtime else {}),
+        })  # fmt: skip
+        _surroundings(folder, manifest, contract, decision, pins, seal, example(artifact.transform) if whole else "")
+        bill = sbom.document(folder, manifest, contract, pins)
+        (folder / sbom.FILE).write_text(bill, encoding="utf-8", newline="\n")
+        return sealing.close(folder, manifest, seal)
+
+
+def _secret_bytes(artifact_dir: Path, seal: Seal) -> int | None:
+    """Return the bytes that will be encrypted, about; None when nothing will."""
+    return None if seal.secret is None else read_artifact(artifact_dir).size
 
 
 def _masked(row: Row) -> Row:
@@ -103,56 +135,63 @@ def _masked(row: Row) -> Row:
 def _manifest(
     decision: Decision, candidate: Candidate, artifact: Artifact, pins: dict[str, str], spec: Spec
 ) -> Manifest:
-    source, verdict = decision.provenance, promises.verdict_of(decision, candidate)
     return Manifest(
         bakeoff=bakeoff.__version__,
         study=decision.study,
         candidate=candidate.id,
         label=candidate.label,
         family=candidate.family,
-        runtime=candidate.runtime,
+        runtime=RUNTIME if artifact.format == FORMAT else candidate.runtime,
         task=artifact.task,
         classes=artifact.classes,
         inputs=artifact.inputs,
         files=(),
         licences=artifact.licences,
         packages=pins,
-        provenance={
-            "spec_key": source.spec_key,
-            "data": source.data,
-            "file_sha256": source.file_sha256,
-            "seed": source.seed,
-            "outcome": decision.outcome,
-            "recommended": decision.recommended.id if decision.recommended else None,
-            "positive": positive_class(spec, artifact.classes, decision.profile.class_counts),
-            "trial": {name: metric.value for name, metric in sorted(verdict.metrics.items())},
-        },
+        provenance=provenance.provenance(decision, candidate, artifact, spec),
     )
 
 
 def _surroundings(
-    folder: Path, manifest: Manifest, contract: Contract, decision: Decision, pins: dict[str, str]
-) -> None:
+    folder: Path, manifest: Manifest, contract: Contract, decision: Decision, pins: dict[str, str], seal: Seal,
+    alone: str,
+) -> None:  # fmt: skip
     """Write what surrounds the model: requirements, our wheel, Dockerfile, Kubernetes manifests, README."""
     tag = content_key([entry.model_dump() for entry in sealed.entries(folder / "model")])[:12]
     verdict = next(found for found in decision.candidates if found.id == manifest.candidate)
-    memory = verdict.metrics.get("memory")
     replicas = verdict.cost.replicas if verdict.cost and verdict.cost.replicas else 1
     sizing = container.Sizing(
         name=container.object_name(manifest.study, tag), tag=tag, python=".".join(platform.python_version_tuple()[:2]),
-        threads=contract.threads, memory=memory.value if memory else None, replicas=max(2, replicas),
+        threads=contract.threads, memory=_memory(folder, verdict, seal), replicas=max(2, replicas),
+        latency=next((promise.limit for promise in contract.promises if promise.name == "latency_p95"), None),
+        remote="openai-prompt" in manifest.formats, signed=seal.key is not None, encrypted=seal.secret is not None,
     )  # fmt: skip
     (folder / "wheels").mkdir()
-    build_wheel(folder / "wheels")
+    lock = locks.lock(pins, build_wheel(folder / "wheels"), sizing.python)
     texts = {
         "requirements.txt": requirements.lines(pins),
-        "Dockerfile": container.dockerfile(sizing, pins),
-        "README.md": readme.readme(manifest, contract, f"{sizing.name}:{tag}"),
-        **{f"kubernetes/{name}": text for name, text in container.kubernetes(sizing).items()},
+        "README.md": readme.readme(
+            manifest,
+            contract,
+            sizing.image,
+            signed=sizing.signed,
+            encrypted=sizing.encrypted,
+            unknown=lock.unknown,
+            alone=alone,
+        ),
+        **container.texts(sizing, pins, lock),
     }
-    (folder / "kubernetes").mkdir()
     for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _memory(folder: Path, verdict: CandidateVerdict, seal: Seal) -> float | None:
+    """Return the bytes one server needs: as measured, and what is decrypted lies in memory once more."""
+    measured = verdict.metrics.get("memory")
+    if measured is None or measured.value is None or seal.secret is None:
+        return measured.value if measured else None
+    return measured.value + sum(entry.size for entry in sealed.entries(folder / "model"))
 
 
 def _copy_model(source: Path, target: Path) -> Artifact:
@@ -178,58 +217,3 @@ def _copy_model(source: Path, target: Path) -> Artifact:
 
 def _write(path: Path, record: Record) -> None:
     path.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8", newline="\n")
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``out`` that takes its place when everything went well, and vanishes otherwise."""
-    _may_replace(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    except OSError as error:
-        what = f"the bundle cannot be written there: {error.strerror}"
-        raise BundleError(what, where=str(out), try_="another folder") from error
-    try:
-        folder.chmod(0o755)
-        yield folder
-        _sync(folder)
-        _swap(folder, out)
-    except OSError as error:
-        what = f"the bundle could not be written: {error.strerror}"
-        raise BundleError(what, where=str(out)) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _may_replace(out: Path) -> None:
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        what = "there is a file or a link at this place, not a folder"
-        raise BundleError(what, where=str(out), try_="another folder")
-    if out.is_dir() and any(out.iterdir()):
-        try:
-            sealed.read_manifest(out)
-        except BundleError:
-            what = "the folder holds something that is not a bundle; it is left alone"
-            raise BundleError(what, where=str(out), try_="an empty or a new folder") from None
-
-
-def _swap(folder: Path, out: Path) -> None:
-    old = folder.with_name(f"{folder.name}.old")
-    if out.exists():
-        out.rename(old)
-    try:
-        folder.rename(out)
-    except OSError:
-        if old.exists():
-            old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            path.chmod(_MODE)
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())

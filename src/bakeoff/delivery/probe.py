@@ -1,6 +1,6 @@
 """Runs a bundle's model alone in a process: answers to the contract rows, memory, latency and rate, as evaluation measures them.
 
-``python -m bakeoff.delivery.probe BUNDLE OUT --requests N``; ``verify`` starts it, so that the memory measured is the model's
+``python -m bakeoff.delivery.probe BUNDLE OUT --expected SHA256 --requests N``; ``verify`` starts it, so that the memory measured is the model's
 and not the command line's. It writes ``OUT.npz`` (predicted, probabilities, latency) and ``OUT.json`` (measurements, noisy).
 """
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bakeoff.data.examples import Row
 from bakeoff.data.transforms.rule import Classifier
 from bakeoff.delivery import rows as contract_rows
+from bakeoff.delivery.whole import WHOLE, WholeSeen, compare
 from bakeoff.evaluation.load import measure_throughput
 from bakeoff.evaluation.measuring import peak_memory
 from bakeoff.evaluation.timing import Protocol, measure_latency, time_requests, warm_up
@@ -38,6 +39,7 @@ class Probed(Record):
 
     measurements: tuple[Measurement, ...]
     noisy: bool
+    whole: WholeSeen | None = None
 
 
 def protocol(contract: Contract, requests: int) -> Protocol:
@@ -86,19 +88,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("bundle", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--expected", required=True, help="SHA-256 of the manifest that was opened before")
     parser.add_argument("--requests", type=int, default=0)
     given = parser.parse_args(arguments)
     try:
-        served = load(open_bundle(given.bundle))
+        served = load(open_bundle(given.bundle, expected=given.expected))
         opened, classifier = served.opened, served.classifier
-        path = given.bundle / contract_rows.FILE
-        rows = contract_rows.read(path, opened.artifact.classes).rows if path.is_file() else []
+        path = opened.path(contract_rows.FILE)
+        stored = contract_rows.read(path, opened.artifact.classes, most=opened.contract.rows) if path else None
+        rows = stored.rows if stored else []
         probed = Probed(measurements=(_memory(),), noisy=False)
         arrays: dict[str, Any] = {}
         if rows and given.requests:
             probed, arrays["latency"] = timings(classifier, rows, opened.contract, given.requests)
         if rows:
             arrays["predicted"], arrays["probabilities"] = answers(classifier, rows)
+        if opened.path(WHOLE) is not None:  # last, so that what was measured is the model's alone
+            seen = compare(opened.sealed.read(WHOLE), opened.artifact, stored, opened.contract.threads)
+            probed = probed.model_copy(update={"whole": seen})
         np.savez(given.out.with_suffix(".npz"), **arrays)
         given.out.with_suffix(".json").write_text(canonical(probed), encoding="utf-8")
         classifier.close()

@@ -8,6 +8,7 @@ from bakeoff.schema.contract import Contract, Promise
 from bakeoff.schema.decision import CandidateVerdict, ConstraintVerdict, Decision, Metric
 from bakeoff.schema.errors import BundleError
 from bakeoff.schema.measurement import Measurement
+from bakeoff.tasks.scoring import METRICS
 
 _RULE = "rule"
 """Unit of limits that are rules (licences, rows that leave): nothing to measure again on what was delivered."""
@@ -31,11 +32,25 @@ def verdict_of(decision: Decision, candidate: Candidate) -> CandidateVerdict:
     return found
 
 
-def contract(decision: Decision, candidate: Candidate, *, confidence: float, threads: int, rows: int) -> Contract:
-    """Return the contract of ``candidate`` under the limits the decision was made with."""
+def contract(
+    decision: Decision,
+    candidate: Candidate,
+    *,
+    confidence: float,
+    threads: int,
+    rows: int,
+    measured_as: str | None = None,
+) -> Contract:
+    """Return the contract of ``candidate`` under the limits the decision was made with.
+
+    With ``measured_as``, the format that the trial measured and that is not the one shipped, the trial's figures stand for quality
+    only, because the answers were compared; speed, memory and size stay promised, to be measured by ``verify``.
+    """
     verdict = verdict_of(decision, candidate)
     limits = [limit for limit in decision.constraints if limit.unit != _RULE]
     promises = [_promise(limit, verdict, decision.metric, confidence) for limit in limits]
+    if measured_as is not None:
+        promises = [promise if promise.name in METRICS else _open(promise, measured_as) for promise in promises]
     return Contract(
         candidate=candidate.id,
         label=candidate.label,
@@ -74,6 +89,15 @@ def _promise(limit: ConstraintVerdict, verdict: CandidateVerdict, metric: str, c
         unit=limit.unit,
         trial=_measurement(name, measured, confidence),
     )
+
+
+def _open(promise: Promise, measured_as: str) -> Promise:
+    unknown = Measurement(
+        name=promise.name, value=None, unit=promise.unit, validity="refused",
+        remark=f"measured as {measured_as}, not in the format shipped: verify measures it",
+        remark_zh=f"试验测的是 {measured_as} 格式，不是交付的格式：由 verify 测量",
+    )  # fmt: skip
+    return promise.model_copy(update={"trial": unknown})
 
 
 def _measurement(name: str, metric: Metric, confidence: float) -> Measurement:

@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from bakeoff.delivery.readme import amount
+from bakeoff.delivery.whole import WholeSeen
+from bakeoff.runtimes.signing import SignatureState
 from bakeoff.schema.base import Record, Words
 from bakeoff.schema.contract import Promise
 from bakeoff.schema.measurement import Measurement
@@ -45,6 +47,9 @@ class VerifyReport(Record):
     )
     noisy: bool = Field(False, description="Other load was seen on this machine while timing.")
     quick: bool = False
+    signature: SignatureState = Field(default_factory=SignatureState, description="Who signed the bundle.")
+    encrypted: bool = Field(False, description="Whether files had to be decrypted.")
+    whole: WholeSeen | None = Field(None, description="How whole.onnx answers; null: there is none in the bundle.")
     kept: bool = Field(
         description="Nothing is broken: same labels on every row and no promise broken (refused is not broken)."
     )
@@ -56,7 +61,9 @@ class VerifyReport(Record):
 
     def text(self, language: str = "en") -> str:
         """Return the report in a few lines."""
-        lines = [self._head().said(language), self._rows().said(language)]
+        lines = [self._head().said(language), self._signed().said(language), self._rows().said(language)]
+        if self.whole is not None:
+            lines.append(self.whole.said().said(language))
         for found in self.promises:
             sign = "≥" if found.promise.direction == "min" else "≤"
             unit = found.promise.unit
@@ -82,6 +89,17 @@ class VerifyReport(Record):
             zh=f"{self.candidate}（{self.bundle}）：{'契约成立' if good else '契约不成立'}；{self.files} 个文件哈希一致",
             en=f"{self.candidate} ({self.bundle}): the contract {'holds' if good else 'does not hold'}; {self.files} files as shipped",
         )
+
+    def _signed(self) -> Words:
+        who = self.signature.signer[:16]
+        said = {
+            "none": Words(zh="未签名：哈希只能发现意外损坏，发现不了有意的改动",
+                          en="not signed: the hashes find accidents, not someone who means it"),
+            "untrusted": Words(zh=f"由 {who} 签名，未与您信任的公钥核对（--key）",
+                               en=f"signed by {who}, not checked against a key you trust (--key)"),
+            "trusted": Words(zh=f"由您信任的 {who} 签名", en=f"signed by {who}, which you trust"),
+        }[self.signature.state]  # fmt: skip
+        return Words(zh=f"{said.zh}；静态加密", en=f"{said.en}; encrypted at rest") if self.encrypted else said
 
     def _rows(self) -> Words:
         if not self.rows:

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_SERVER = ("numpy", "orjson", "prometheus_client", "pydantic", "uvicorn")
-_FASTER = ("httptools", "uvloop")
+_SERVER = ("httptools", "numpy", "orjson", "prometheus_client", "pydantic")
+_FASTER = ("uvloop",)
 _FORMATS: dict[str, tuple[str, ...]] = {
     "constant": (),
     "tfidf-linear": (),
@@ -20,21 +20,27 @@ _FORMATS: dict[str, tuple[str, ...]] = {
     "xgboost": ("xgboost",),
     "transformer": ("safetensors", "tokenizers", "torch", "transformers"),
     "onnx": ("onnxruntime",),
+    "openvino": ("openvino",),
+    "tflite": ("ai_edge_litert",),
+    "onnx-shards": ("onnxruntime",),
     "gguf-prompt": ("xllamacpp",),
-    "openai-prompt": (),
+    "openai-prompt": ("httpx",),
     "ensemble": (),
 }
 
 
-def needed(model: Path, packages: Mapping[str, str]) -> dict[str, str]:
+def needed(model: Path, packages: Mapping[str, str], *, sealed: bool = False) -> dict[str, str]:
     """Return distribution → version for everything a server of the artefact in ``model`` imports.
 
     Args:
         model: the artefact's folder; members of ensembles lie in it with an ``artifact.json`` of their own.
         packages: versions (by module or distribution) the trial ran with; what is not in it is taken from this installation.
+        sealed: whether the bundle is signed or encrypted, which takes a library to check or to open.
 
     """
     modules = {*_SERVER, *(name for name in _FASTER if _version(name, packages))}
+    if sealed:
+        modules.add("cryptography")
     for path in sorted(model.rglob("artifact.json")):
         modules |= _of(json.loads(path.read_text(encoding="utf-8")), packages)
     versions = {_distribution(name): _version(name, packages) for name in modules}

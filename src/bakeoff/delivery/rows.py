@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from bakeoff.schema.errors import BundleError
 
 FILE = "contract-rows.jsonl.gz"
 _DIGITS = 7
-_LARGEST = 1 << 30
+_LARGEST, _LARGEST_ROW = 1 << 30, 16 << 20
+"""Bytes of all rows and of one, unpacked: more is no table of ours, however little it is when packed."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,16 @@ def write(path: Path, rows: ContractRows, classes: Sequence[str]) -> None:
             stream.write(json.dumps(record, ensure_ascii=False, sort_keys=True).encode() + b"\n")
 
 
-def read(path: Path, classes: Sequence[str]) -> ContractRows:
+def read(path: Path, classes: Sequence[str], most: int | None = None) -> ContractRows:
     """Read what ``write`` wrote.
 
+    Args:
+        path: the file.
+        classes: labels, in the order of the probabilities.
+        most: rows that may be there, as the contract says; unpacking stops at the first one too many.
+
     Raises:
-        BundleError: the file is damaged.
+        BundleError: the file is damaged, or unpacks to more than it may.
 
     """
     index = {label: position for position, label in enumerate(classes)}
@@ -87,22 +94,25 @@ def read(path: Path, classes: Sequence[str]) -> ContractRows:
     expected: list[int] = []
     probabilities: list[list[float]] = []
     try:
-        for record in _records(path):
+        for record in _records(path, most):
             rows.append(record["row"])
             actual.append(index[record["actual"]])
             expected.append(index[record["label"]])
             probabilities.append(record["probabilities"])
         found = np.asarray(probabilities, np.float64).reshape(len(rows), len(classes))
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        what = f"{FILE} is damaged: {type(error).__name__}"
+    except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
+        what = f"{FILE} is damaged or unpacks to more than it may: {type(error).__name__}"
         raise BundleError(what, where=str(path.parent)) from None
     return ContractRows(rows, np.asarray(actual, np.int64), np.asarray(expected, np.int64), found)
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
+def _records(path: Path, most: int | None) -> Iterator[dict[str, Any]]:
+    """Unpack one line after the other, so that a small file cannot become a large one in memory."""
+    number = size = 0
     with gzip.open(path, "rb") as stream:
-        content = stream.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        message = "too large"
-        raise ValueError(message)
-    return [json.loads(line) for line in content.splitlines()]
+        while line := stream.readline(_LARGEST_ROW + 1):
+            number, size = number + 1, size + len(line)
+            if len(line) > _LARGEST_ROW or size > _LARGEST or (most is not None and number > most):
+                message = "it unpacks to more than it may"
+                raise ValueError(message)
+            yield json.loads(line)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bakeoff.data.keep import kept
 from bakeoff.delivery.bundle import ship
+from bakeoff.delivery.sealing import Seal
+from bakeoff.delivery.shards import Sharding
+from bakeoff.delivery.whole import write_whole
+from bakeoff.runtimes.loading import read_artifact
 from bakeoff.schema.contract import Manifest
 from bakeoff.schema.decision import Decision
 from bakeoff.schema.errors import StudyError
@@ -16,7 +25,7 @@ from bakeoff.store.archive import Archive
 from bakeoff.store.evidence import Evidence, StudyEvidence
 
 
-def ship_study(
+def ship_study(  # noqa: PLR0913 - one bundle has this many ingredients
     archive: Archive,
     decision: Decision,
     spec: Spec,
@@ -25,6 +34,10 @@ def ship_study(
     *,
     rows: bool = True,
     page: str | None = None,
+    seal: Seal | None = None,
+    sharding: Sharding | None = None,
+    target: str | None = None,
+    whole: bool = False,
 ) -> Manifest:
     """Write the bundle of one finalist.
 
@@ -36,9 +49,14 @@ def ship_study(
         candidate: id to ship; default: the recommended one.
         rows: whether the confirm rows travel with it, so that quality can be tested again.
         page: the HTML report, to travel with it.
+        seal: who signs and what encrypts.
+        sharding: into how many stages the model's graph is split; left whole when None.
+        target: format to convert the model to; as it was measured when None.
+        whole: whether the model in one ONNX file, with what comes before and after it, travels too.
 
     Raises:
         StudyError: nothing was recommended, or the candidate never reached the final.
+        StepError: the model cannot be split, converted or put into one file like that.
 
     """
     name = candidate or (decision.recommended.id if decision.recommended else None)
@@ -49,26 +67,84 @@ def ship_study(
         )
     evidence = archive.evidence()
     predicted = _predicted(evidence, name, archive)
-    artifact = archive.directory / "artifacts" / predicted.result.inputs[-1]
+    archive.artifacts.fetch(predicted.result.inputs[-1])
+    artifact = archive.artifacts.path(predicted.result.inputs[-1])
     if not artifact.is_dir():
         what = "the artefact of this candidate is not in the study folder any more"
         raise StudyError(what, where=str(artifact), try_="bakeoff run SPEC --out STUDY builds it again")
+    archive.fetch_data(evidence.profile.data)
     frozen = kept(archive.data_directory, evidence.profile.data)
     order = np.argsort(np.asarray(predicted.arrays["indices"]), kind="stable")
     indices = np.asarray(predicted.arrays["indices"], np.int32)[order]
     expected = tuple(np.asarray(predicted.arrays[part])[order] for part in ("predicted", "probabilities"))
     environment = evidence.environments.get(predicted.result.environment)
-    return ship(
-        decision=decision,
-        candidate=evidence.candidate(name),
-        artifact_dir=artifact,
-        contract_rows=frozen.take(indices) if rows else None,
-        expected=(expected[0], expected[1]) if rows else None,
-        out=out,
-        packages=environment.packages if environment else {},
-        spec=spec,
-        report=page,
-    )
+    chosen = evidence.candidate(name)
+    examples = frozen.take(indices)
+    if sharding and target:
+        what = "a model is either split or converted"
+        raise StudyError(what, got=target, try_="leave out --format or --shards")
+    if sharding and whole:
+        what = "a model is split so that no server holds the whole"
+        raise StudyError(what, try_="leave out --whole or --shards")
+    if target:
+        shaped = _converted(artifact, target, chosen.runtime, examples.rows, spec.measuring.threads)
+    else:
+        shaped = _as_it_is(sharding.of(artifact, examples.rows) if sharding else nullcontext(artifact))
+    threads = spec.measuring.threads
+    with shaped as made, tempfile.TemporaryDirectory(prefix="bakeoff-") as place:
+        runner = made.runtime or chosen.runtime
+        alone = (
+            write_whole(made.folder, Path(place), runtime=runner, rows=examples.rows, threads=threads)
+            if whole
+            else None
+        )
+        return ship(
+            decision=decision,
+            candidate=chosen,
+            artifact_dir=made.folder,
+            contract_rows=examples if rows else None,
+            expected=(expected[0], expected[1]) if rows else None,
+            out=out,
+            packages=environment.packages if environment else {},
+            spec=spec,
+            report=page,
+            members=[evidence.candidate(member) for member in chosen.members],
+            seal=seal,
+            runtime=made.runtime,
+            measured_as=made.measured_as,
+            whole=alone,
+        )
+
+
+@dataclass(frozen=True)
+class _Shaped:
+    """Folder of the artefact that is shipped, and how it differs from the one that was measured."""
+
+    folder: Path
+    runtime: str | None = None
+    measured_as: str | None = None
+
+
+@contextmanager
+def _as_it_is(folder: AbstractContextManager[Path]) -> Iterator[_Shaped]:
+    with folder as path:
+        yield _Shaped(path)
+
+
+@contextmanager
+def _converted(
+    artifact: Path, target: str, runtime: str, rows: Sequence[Mapping[str, Any]], threads: int
+) -> Iterator[_Shaped]:
+    """Convert the model, answers compared on the contract rows; nothing is different where it is of that format already."""
+    from bakeoff.delivery.convert import convert  # it loads models
+
+    measured = read_artifact(artifact).format
+    if measured == target:
+        yield _Shaped(artifact)
+        return
+    with tempfile.TemporaryDirectory(prefix="bakeoff-") as place:
+        made = convert(artifact, Path(place), target, runtime, rows, threads)
+        yield _Shaped(Path(place), made.runtime, measured)
 
 
 def _predicted(evidence: StudyEvidence, name: str, archive: Archive) -> Evidence:

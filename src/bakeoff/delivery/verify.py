@@ -16,10 +16,12 @@ from bakeoff.delivery import rows as contract_rows
 from bakeoff.delivery.probe import Probed
 from bakeoff.delivery.report import PromiseVerdict, VerifyReport
 from bakeoff.delivery.rows import ContractRows
+from bakeoff.delivery.whole import WholeSeen
 from bakeoff.evaluation.percentiles import required
 from bakeoff.evaluation.quality import measure_quality
 from bakeoff.evaluation.starting import environment
 from bakeoff.evaluation.timing import QUANTILES
+from bakeoff.runtimes.keys import Keys
 from bakeoff.schema.base import Words
 from bakeoff.schema.contract import Promise
 from bakeoff.schema.errors import BundleError
@@ -42,27 +44,30 @@ class Seen:
     found: Mapping[str, Measurement]
     noisy: bool
     rows: ContractRows | None
+    whole: WholeSeen | None = None
 
 
-def verify(bundle: Path, *, quick: bool = False) -> VerifyReport:
+def verify(bundle: Path, *, quick: bool = False, keys: Keys | None = None) -> VerifyReport:
     """Check a bundle and re-test its contract on this machine.
 
     Args:
         bundle: folder written by ``ship``.
         quick: hashes, parity, quality, size and memory only; nothing is timed.
+        keys: whom to trust and what to decrypt with; what the environment says when None.
 
     Raises:
-        BundleError: not a bundle, altered, incomplete, or its model does not run here.
+        BundleError: not a bundle, altered, incomplete, not signed by whom it must be, no or a wrong key, or its model does not run here.
 
     """
-    opened = open_bundle(bundle)
+    keys = keys or Keys.given()
+    opened = open_bundle(bundle, keys)
     rows = _rows(opened)
     requests = 0 if quick or not rows else _requests(opened)
-    seen = _probe(opened, rows, requests)
+    seen = _probe(opened, rows, requests, keys)
     for look in range(1, _LOOKS):
         if not requests or not _open_question(opened, seen):
             break
-        again = _probe(opened, rows, requests * 2**look)
+        again = _probe(opened, rows, requests * 2**look, keys)
         seen = again if seen.noisy or not again.noisy else seen
     same, drift = _parity(seen)
     judged = tuple(judge(promise, _measured(promise, opened, seen)) for promise in opened.contract.promises)
@@ -78,7 +83,12 @@ def verify(bundle: Path, *, quick: bool = False) -> VerifyReport:
         p95_ratio=_ratio(opened, seen),
         noisy=seen.noisy,
         quick=quick,
-        kept=same == (len(rows) if rows else 0) and all(found.verdict != "broken" for found in judged),
+        signature=opened.sealed.signature,
+        encrypted=opened.memory is not None,
+        whole=seen.whole,
+        kept=same == (len(rows) if rows else 0)
+        and (seen.whole is None or seen.whole.kept)
+        and all(found.verdict != "broken" for found in judged),
     )
 
 
@@ -119,13 +129,13 @@ def _verdict(promise: Promise, here: Measurement, verdict: str, reason: Words) -
 
 
 def _rows(opened: Opened) -> ContractRows | None:
-    path = opened.root / contract_rows.FILE
-    if not path.is_file():
+    path = opened.path(contract_rows.FILE)
+    if path is None:
         if opened.contract.rows:
             what = "the contract speaks of rows that are not in the bundle"
             raise BundleError(what, where=str(opened.root))
         return None
-    rows = contract_rows.read(path, opened.manifest.classes)
+    rows = contract_rows.read(path, opened.manifest.classes, most=opened.contract.rows)
     if len(rows) != opened.contract.rows:
         what = "the contract speaks of another number of rows"
         raise BundleError(what, where=str(opened.root), got=len(rows), allowed=str(opened.contract.rows))
@@ -138,14 +148,17 @@ def _requests(opened: Opened) -> int:
     return max(_LEAST, *(2 * required(QUANTILES[name]) for name in QUANTILES if f"latency_{name}" in promised), 0)
 
 
-def _probe(opened: Opened, rows: ContractRows | None, requests: int) -> Seen:
+def _probe(opened: Opened, rows: ContractRows | None, requests: int, keys: Keys) -> Seen:
     """Run the model in a process of its own and read what it measured.
 
     Raises:
         BundleError: it fails, hangs or crashes; the last output is quoted.
 
     """
-    with tempfile.TemporaryDirectory() as folder:
+    beside = (
+        opened.memory.path.parent if opened.memory else None
+    )  # answers to encrypted rows stay in memory, as the rows do
+    with tempfile.TemporaryDirectory(dir=beside) as folder:
         out = Path(folder) / "seen"
         command = [
             sys.executable,
@@ -153,10 +166,12 @@ def _probe(opened: Opened, rows: ContractRows | None, requests: int) -> Seen:
             "bakeoff.delivery.probe",
             str(opened.root.resolve()),
             str(out),
+            "--expected",
+            opened.sealed.sha256,
             "--requests",
             str(requests),
         ]
-        variables = environment(opened.contract.threads)
+        variables = environment(opened.contract.threads) | keys.variables()
         try:
             done = subprocess.run(
                 command, env=variables, capture_output=True, timeout=_DEADLINE, check=False, encoding="utf-8", errors="replace",
@@ -170,7 +185,7 @@ def _probe(opened: Opened, rows: ContractRows | None, requests: int) -> Seen:
         probed = Probed.model_validate_json(out.with_suffix(".json").read_bytes())
         with np.load(out.with_suffix(".npz"), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    return Seen(arrays, {found.name: found for found in probed.measurements}, probed.noisy, rows)
+    return Seen(arrays, {found.name: found for found in probed.measurements}, probed.noisy, rows, probed.whole)
 
 
 def _open_question(opened: Opened, seen: Seen) -> bool:

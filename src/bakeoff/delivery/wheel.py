@@ -54,10 +54,11 @@ def _metadata(version: str) -> bytes:
         "Metadata-Version: 2.1", f"Name: {_NAME}", f"Version: {version}",
         "Summary: Measured technology selection for AI applications", "License: Apache-2.0", "Requires-Python: >=3.11",
     ]  # fmt: skip
-    return "\n".join([*lines, *(f"Requires-Dist: {name}" for name in _requirements()), ""]).encode()
+    return "\n".join([*lines, *(f"Requires-Dist: {name}" for name in required()), ""]).encode()
 
 
-def _requirements() -> list[str]:
+def required() -> list[str]:
+    """Return what Bakeoff itself requires, extras left out, as requirement lines."""
     try:
         required = importlib.metadata.requires(_NAME) or []
     except importlib.metadata.PackageNotFoundError:

@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from numpy.typing import NDArray
 
+from bakeoff import registry
 from bakeoff.data.frozen import Frozen, save_frozen
-from bakeoff.evaluation.environment import host, with_packages
-from bakeoff.evaluation.job import Job, MemberRef, StepPlan, read_results
+from bakeoff.evaluation.environment import with_packages
+from bakeoff.evaluation.job import Job, MemberRef, StepPlan, read_results, rest_of
+from bakeoff.evaluation.launchers.base import Launcher
 from bakeoff.evaluation.materials import (
     arm_of,
     labelled,
@@ -28,8 +29,7 @@ from bakeoff.evaluation.materials import (
     weights_of,
     write_rows,
 )
-from bakeoff.evaluation.process import Limits, run_worker
-from bakeoff.evaluation.starting import Starter
+from bakeoff.evaluation.process import Limits
 from bakeoff.evaluation.steps import Facts, make_steps, member_trial
 from bakeoff.schema.base import content_key
 from bakeoff.schema.errors import StepError, StudyError
@@ -37,11 +37,10 @@ from bakeoff.schema.spec import Spec
 from bakeoff.schema.trial import Failure, StepResult, Trial
 from bakeoff.schema.units import say_bytes
 from bakeoff.store.archive import Archive
-from bakeoff.store.artifacts import ArtifactStore
 from bakeoff.store.evidence import Evidence
 
 Tell = Callable[[str, StepResult | None], None]
-ARTIFACTS, FEATURES, WORK = "artifacts", "features", "work"
+FEATURES, WORK = "features", "work"
 _AGAIN = frozenset({"timeout", "interrupted", "disk", "unavailable"})
 """Failures that another run may not meet: such a step is done again, once a run."""
 _LARGE = 32 * 2**20
@@ -55,52 +54,41 @@ class Bench:
         archive: the study, open for writing.
         frozen: its data.
         spec: the specification.
-        workers: makers side by side; they share the cores.
+        launcher: where jobs run.
 
     """
 
-    def __init__(self, archive: Archive, frozen: Frozen, spec: Spec, workers: int) -> None:
+    def __init__(self, archive: Archive, frozen: Frozen, spec: Spec, launcher: Launcher) -> None:
         self._archive, self._ledger, self._frozen, self._spec = archive, archive.ledger, frozen, spec
-        self.artifacts = ArtifactStore(archive.directory / ARTIFACTS)
+        self.artifacts = archive.artifacts
         self._work = archive.directory / WORK
         self._own = self._work / str(os.getpid())
         self._numbers = count()
         self._failed_now: set[str] = set()
-        self._making_threads = max(1, host(spec.measuring.threads).cores // workers)
         self._deadline: float | None = None
         self._facts: Facts | None = None
-        self._workers = workers
-        self._makers: SimpleQueue[Starter] = SimpleQueue()
-        self._measuring: Starter | None = None
+        self._launcher = launcher
+        self._writing = threading.Lock()
         self.stop = threading.Event()
 
     # ------------------------------------------------------------------------------------------------ keeping order
 
     def clear(self) -> None:
-        """Remove what dead runs left."""
+        """Remove what dead runs left; share what they could not."""
         self.artifacts.sweep()
+        self.artifacts.share_all()
         for path in self._work.glob("*") if self._work.is_dir() else ():
             shutil.rmtree(path, ignore_errors=True)  # this run holds the study's lock: nobody else is at work here
 
     def close(self) -> None:
-        """Remove this run's working files and end the processes that start workers."""
-        while not self._makers.empty():
-            self._makers.get().close()
-        if self._measuring is not None:
-            self._measuring.close()
+        """Remove this run's working files and end what the launcher started."""
+        self._launcher.close()
         self.artifacts.sweep()  # half-built directories of workers that crashed
         shutil.rmtree(self._own, ignore_errors=True)
 
     def begin(self, deadline: float | None) -> None:
         """Start a batch of trials; candidates may have been added since the last one."""
         self._deadline, self._facts = deadline, None
-
-    def ready(self) -> None:
-        """Start the processes that start workers, if that is still to be done; in the main thread, with which they end."""
-        if self._measuring is None:
-            self._measuring = Starter(self._spec.measuring.threads)
-            for _ in range(self._workers):
-                self._makers.put(Starter(self._making_threads))
 
     @property
     def over(self) -> bool:
@@ -114,6 +102,7 @@ class Bench:
             self._facts = Facts(
                 data=frozen.fingerprint, classes=frozen.classes, inputs=frozen.inputs, language=frozen.language,
                 calibrate=len(frozen.indices("calibrate")), candidates={c.id: c for c in self._archive.evidence().candidates},
+                place=self._launcher.place(), processes=self._launcher.processes,
             )  # fmt: skip
         return self._facts
 
@@ -136,8 +125,8 @@ class Bench:
     # ------------------------------------------------------------------------------------------------------ the ledger
 
     def has(self, plan: StepPlan) -> bool:
-        """Whether the artefact of a making step is there."""
-        return self.artifacts.has(plan.key)
+        """Whether the artefact of a making step is there; one that another machine made is fetched."""
+        return self.artifacts.obtain(plan.key)
 
     def known(self, plan: StepPlan, trial: Trial) -> StepResult | None:
         """Return the row of a step when it need not be done; a row found for another trial is noted for this one as well."""
@@ -190,8 +179,8 @@ class Bench:
             self._failed_now.add(result.key)
         try:
             self._ledger.append(result, dict(found.arrays) if found is not None else {})
-        except StepError as error:
-            raise self._full() from error
+        except StepError as error:  # the disk is full: this one's, or that of the ledger's database
+            raise StudyError(error.what, where=error.where, try_=error.try_) from error
 
     def _full(self) -> StudyError:
         what = "the disk is full"
@@ -208,7 +197,7 @@ class Bench:
             return weights
         with self._folder() as folder:
             build = self._ledger.get(plans[0].key) if have >= 0 else None
-            job = self._job("make", trial, plans[have + 1 :], folder, self._making_threads).model_copy(
+            job = self._job("make", trial, plans[have + 1 :], folder, self._launcher.making_threads).model_copy(
                 update={
                     "weights": str(weights) if weights else None,
                     "arrays": save_arrays(folder / "build.npz", build),
@@ -244,17 +233,25 @@ class Bench:
         return first
 
     def _job(self, site: str, trial: Trial, plans: Sequence[StepPlan], folder: Path, threads: int) -> Job:
-        environments = {
-            plan.key: self._ledger.put_environment(with_packages(host(threads), plan.packages)) for plan in plans
-        }
-        params = trial.candidate.variant.params
+        place = self._launcher.place().model_copy(update={"threads": threads})
+        environments = {plan.key: self._ledger.put_environment(with_packages(place, plan.packages)) for plan in plans}
+        params, processes = trial.candidate.variant.params, self._processes(site, trial)
+        elsewhere = trial.candidate.variant.remote or any(name in params for name in ("endpoint", "url", "base_url"))
         return Job.model_validate({
             "site": site, "spec": self._spec, "trial": trial, "data": self._frozen.fingerprint, "steps": tuple(plans),
             "store": str(self.artifacts.directory.absolute()), "features": str(self._archive.directory / FEATURES),
             "frozen": str(self._frozen_folder()), "out": str(folder / "out"),
-            "threads": threads, "environments": environments,
-            "network": trial.candidate.variant.remote or any(name in params for name in ("endpoint", "url", "base_url")),
+            "threads": threads, "environments": environments, "processes": processes, "network": elsewhere or processes > 1,
         })  # fmt: skip
+
+    def _processes(self, site: str, trial: Trial) -> int:
+        """Return how many processes train together in a job."""
+        together = site == "make" and not trial.fidelity.probe
+        return (
+            self._launcher.processes
+            if together and registry.plugin("models", trial.candidate.family).traits.parallel
+            else 1
+        )
 
     def _carry_out(self, job: Job, folder: Path, tell: Tell) -> Failure | None:
         """Run a worker, take in its results, and record what it could not record itself."""
@@ -268,7 +265,7 @@ class Bench:
                 return taken.failure
             if self.over and failure.code == "interrupted":
                 return failure  # nothing is recorded: the step is simply still to be done
-            job = job.model_copy(update={"steps": job.steps[taken.count :]})
+            job = rest_of(job, taken.count, folder)
             if failure.code != "interrupted":
                 break
         return self._ended(job, failure, tell) if failure is not None else None
@@ -278,8 +275,7 @@ class Bench:
         Path(job.out).mkdir()
         taken = _Intake(self, job, Path(job.out), tell)
         limits = Limits(self._spec.budget.step_time, self._spec.budget.step_memory, self._deadline)
-        with self._starter(job) as starter:
-            return taken, run_worker(job, folder, starter, limits, taken, self.stop)
+        return taken, self._launcher.run(job, folder, limits, taken, self.stop)
 
     def _ended(self, job: Job, failure: Failure, tell: Tell) -> Failure:
         """Record why a worker ended before its first step that is left was done."""
@@ -295,6 +291,8 @@ class Bench:
     def take(self, result: StepResult, arrays: dict[str, NDArray[Any]]) -> None:
         """Put one result of a worker into the ledger."""
         self._append(result, Evidence(result, arrays))
+        if result.artifact is not None:
+            self.artifacts.share(result.key)
         if result.failure is not None and result.failure.code == "disk":
             raise self._full()
 
@@ -304,19 +302,6 @@ class Bench:
         tell(plan.name, None)
 
     # ------------------------------------------------------------------------------------------------------- materials
-
-    @contextmanager
-    def _starter(self, job: Job) -> Iterator[Starter]:
-        """Lend a starter of workers for this kind of job."""
-        if job.site != "make":
-            assert self._measuring is not None  # noqa: S101 - ready() comes first
-            yield self._measuring
-            return
-        starter = self._makers.get()
-        try:
-            yield starter
-        finally:
-            self._makers.put(starter)
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:
@@ -339,8 +324,9 @@ class Bench:
             if self._frozen.fingerprint.encode() in record.read_bytes():
                 return record.parent.absolute()
         folder = (self._own / "frozen").absolute()
-        if not (folder / "frozen.json").exists():
-            save_frozen(self._frozen, folder)
+        with self._writing:  # several makers may ask at once
+            if not (folder / "frozen.json").exists():
+                save_frozen(self._frozen, folder)
         return folder
 
     def _member(self, trial: Trial, name: str, folder: Path) -> MemberRef:

@@ -1,6 +1,7 @@
 """Carries out trials against the ledger: what is in it is not done again, what is finished is in it at once.
 
-Making (build, export, compress) may run several workers side by side; measuring runs alone, with nothing else of ours at work.
+Making (build, export, compress) may run several workers side by side; measuring runs alone on its machine, with nothing else of ours at
+work there. Where there are several machines, trials that time nothing are measured side by side; what is timed is timed in turn.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from bakeoff.data.frozen import Frozen
 from bakeoff.evaluation.bench import Bench
 from bakeoff.evaluation.events import Event, EventKind
 from bakeoff.evaluation.job import StepPlan
+from bakeoff.evaluation.launchers.base import Launcher
+from bakeoff.evaluation.launchers.process import ProcessLauncher
 from bakeoff.evaluation.steps import Facts, make_steps, member_trial, steps_of
 from bakeoff.schema.errors import BakeoffError, StepError
 from bakeoff.schema.spec import Spec
-from bakeoff.schema.trial import Failure, StepResult, Trial
+from bakeoff.schema.trial import Environment, Failure, StepResult, Trial
 from bakeoff.store.archive import Archive
 
 OnEvent = Callable[[Event], None]
@@ -45,20 +48,23 @@ class Executor:
         archive: the study, open for writing.
         frozen: its data.
         spec: the specification.
-        workers: processes that make artefacts side by side.
+        workers: jobs that make artefacts side by side; None: what the launcher thinks right, one on this machine.
         on_event: told what happens; called from one thread at a time.
+        launcher: where jobs run; None: in processes of this machine.
 
     """
 
     def __init__(
-        self, archive: Archive, frozen: Frozen, spec: Spec, *, workers: int = 1, on_event: OnEvent | None = None
-    ) -> None:
+        self, archive: Archive, frozen: Frozen, spec: Spec, *, workers: int | None = None, on_event: OnEvent | None = None,
+        launcher: Launcher | None = None,
+    ) -> None:  # fmt: skip
         self._archive, self._spec, self._frozen = archive, spec, frozen
-        self._workers = max(1, workers)
+        self._launcher = launcher or ProcessLauncher()
+        self._launcher.begin(spec, workers, _timed_on(archive), archive.ledger.put_environment, _url(archive))
         self._on_event = on_event
         self._guard = threading.RLock()
         self._locks: dict[str, threading.Lock] = {}
-        self._bench = Bench(archive, frozen, spec, self._workers)
+        self._bench = Bench(archive, frozen, spec, self._launcher)
         self.exhausted = False
 
     def __enter__(self) -> Self:
@@ -83,7 +89,8 @@ class Executor:
         """
         self._bench.begin(deadline)
         walks = [_Walk(trial, number, len(trials)) for number, trial in enumerate(trials, 1)]
-        window = 1 if self._workers == 1 else self._workers * _WINDOW
+        side = max(self._launcher.makers, self._launcher.measurers)
+        window = 1 if side == 1 else side * _WINDOW
         try:
             for start in range(0, len(walks), window):
                 if not self._window(walks[start : start + window]):
@@ -94,21 +101,37 @@ class Executor:
         self._bench.prune()
 
     def _window(self, walks: Sequence[_Walk]) -> bool:
-        """Make what the trials need, then measure them one at a time; return False when the time is over."""
+        """Make what the trials need, then measure them; return False when the time is over."""
         for walk in walks:
             self._tell("started", walk)
             self._plan(walk)
         if any(self._row(plan, walk) is None for walk in walks for plan in walk.plans):
-            self._bench.ready()
+            self._launcher.ready()
         self._make_all([walk for walk in walks if walk.failure is None])
-        for walk in walks:
-            if walk.failure is None:
-                walk.failure = self._measure(walk)
-            if self._bench.over:
-                self.exhausted = True
-                self._tell("stopped", walk)
-                return False
-            self._tell("finished", walk, failure=walk.failure)
+        beside = [walk for walk in walks if _untimed(walk)] if self._launcher.measurers > 1 else []
+        alone = [walk for walk in walks if walk not in beside]
+        return self._side_by_side(beside) and all(self._finish(walk) for walk in alone)
+
+    def _side_by_side(self, walks: Sequence[_Walk]) -> bool:
+        """Measure trials on machines of their own; return False when the time is over."""
+        if not walks:
+            return True
+        with ThreadPoolExecutor(self._launcher.measurers, thread_name_prefix="measure") as pool:
+            try:
+                return all(list(pool.map(self._finish, walks)))
+            except BaseException:
+                self._bench.stop.set()
+                raise
+
+    def _finish(self, walk: _Walk) -> bool:
+        """Measure one trial, if it was made; return False when the time is over."""
+        if walk.failure is None:
+            walk.failure = self._measure(walk)
+        if self._bench.over:
+            self.exhausted = True
+            self._tell("stopped", walk)
+            return False
+        self._tell("finished", walk, failure=walk.failure)
         return True
 
     def _plan(self, walk: _Walk) -> None:
@@ -129,7 +152,8 @@ class Executor:
     # ------------------------------------------------------------------------------------------------------- making
 
     def _make_all(self, walks: Sequence[_Walk]) -> None:
-        if self._workers == 1 or len(walks) == 1:
+        workers = self._launcher.makers
+        if workers == 1 or len(walks) == 1:
             for walk in walks:
                 walk.failure = self._make(walk)
             return
@@ -137,7 +161,7 @@ class Executor:
             [w for w in walks if not w.trial.candidate.members],
             [w for w in walks if w.trial.candidate.members],
         ):
-            with ThreadPoolExecutor(self._workers, thread_name_prefix="make") as pool:
+            with ThreadPoolExecutor(workers, thread_name_prefix="make") as pool:
                 try:
                     for walk, failure in zip(group, pool.map(self._make, group), strict=True):
                         walk.failure = failure
@@ -180,10 +204,7 @@ class Executor:
                 if row is not None and row.failure is not None:
                     self._tell("step", walk, result=row, reused=True)
                     return row.failure
-            have = max(
-                (n for n, (row, plan) in enumerate(zip(rows, plans, strict=True)) if row and self._bench.has(plan)),
-                default=-1,
-            )
+            have = next((n for n in reversed(range(len(plans))) if rows[n] and self._bench.has(plans[n])), -1)
             for row in rows[: have + 1]:
                 self._tell("step", walk, result=row, reused=True)
             if have == len(plans) - 1 or self._bench.over:
@@ -232,3 +253,20 @@ class Executor:
 
     def _facts(self) -> Facts:
         return self._bench.facts()
+
+
+def _untimed(walk: _Walk) -> bool:
+    """Whether nothing of the trial is timed."""
+    return all(plan.kind != "time" for plan in walk.plans)
+
+
+def _url(archive: Archive) -> str | None:
+    """Return the place through which this study shares its artefacts, if there is one."""
+    return archive.objects.url if archive.objects is not None else None
+
+
+def _timed_on(archive: Archive) -> list[Environment]:
+    """Return the machines that earlier runs of the study timed on, without packages."""
+    keys = {row.result.environment for row in archive.ledger.evidence() if row.result.kind == "time"}
+    known = archive.ledger.environments()
+    return [known[key].model_copy(update={"packages": {}}) for key in sorted(keys) if key in known]

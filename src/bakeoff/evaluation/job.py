@@ -71,6 +71,7 @@ class Job(Record):
         environments: environment key by step key.
         weights: folder of the pretrained weights.
         features: folder of the vectors that frozen encoders computed; None does without.
+        processes: that train together, more than one only on a Ray cluster, at the address ``cluster``.
         arrays: npz of earlier findings: ``indices`` and ``calibrate`` of the native build, or ``indices`` and ``probabilities`` on confirm.
 
     """
@@ -92,6 +93,8 @@ class Job(Record):
     members: tuple[MemberRef, ...] = ()
     seed_scores: tuple[float, ...] = ()
     network: bool = False
+    processes: int = 1
+    cluster: str | None = None
 
 
 class Outcome:
@@ -126,6 +129,16 @@ def read_results(out: Path, start: int) -> Iterator[tuple[StepResult, dict[str, 
     while (path := out / f"{start:03d}.json").exists():
         yield StepResult.model_validate_json(path.read_bytes()), read_arrays(path.with_suffix(".npz"))
         start += 1
+
+
+def rest_of(job: Job, count: int, folder: Path) -> Job:
+    """Return what is left of a job whose first ``count`` steps are done; what a build found goes with it, for the parity of what follows."""
+    arrays, found = job.arrays, Path(job.out) / "000.npz"
+    if count and job.steps[0].kind == "build" and found.exists():
+        kept = folder / "build.npz"
+        kept.write_bytes(found.read_bytes())
+        arrays = str(kept)
+    return job.model_copy(update={"steps": job.steps[count:], "arrays": arrays})
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

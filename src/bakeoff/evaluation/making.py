@@ -87,7 +87,7 @@ def _build(job: Job, plan: StepPlan, store: ArtifactStore, frozen: Frozen) -> Ou
     try:
         start = time.perf_counter()
         artifact = family.build(_context(job, frozen, directory, train, calibrate, members, features))
-        seconds = time.perf_counter() - start
+        seconds = (time.perf_counter() - start) * job.processes  # what is paid for
         reused = features.saved_seconds if features is not None else 0.0
         probabilities = None
         if not job.trial.fidelity.probe:
@@ -167,7 +167,7 @@ def _context(
         task=job.spec.task, classes=frozen.classes, inputs=frozen.inputs, language=frozen.language, train=train, calibrate=calibrate,
         variant=job.trial.candidate.variant, seed=job.trial.fidelity.seed, threads=job.threads, out=out, probe=job.trial.fidelity.probe,
         weights=Path(job.weights) if job.weights else None, instruction=job.spec.data.instruction, label_words=job.spec.data.labels,
-        members=members, features=features,
+        members=members, features=features, processes=job.processes, cluster=job.cluster,
     )  # fmt: skip
 
 

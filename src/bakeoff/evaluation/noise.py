@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,10 +86,14 @@ class Busyness:
 
 
 class Waiting:
-    """Reads how long this process's threads have waited for a core, in seconds, since they started."""
+    """Reads how long this process's threads have waited for a core, in seconds, since they started.
+
+    Holds a descriptor per thread; they are closed with the object at the latest, because a model may fail while it is timed.
+    """
 
     def __init__(self) -> None:
         self._files: list[int] = []
+        weakref.finalize(self, _close, self._files)
         self.known = False
         self.refresh()
 
@@ -114,9 +119,12 @@ class Waiting:
 
     def close(self) -> None:
         """Close the files."""
-        for descriptor in self._files:
-            os.close(descriptor)
-        self._files = []
+        _close(self._files)
+
+
+def _close(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
 
 
 class Watch:

@@ -21,7 +21,7 @@ from bakeoff.schema.candidate import Candidate
 from bakeoff.schema.errors import StepError
 from bakeoff.schema.plugin import FamilyTraits, PassTraits, RuntimeTraits
 from bakeoff.schema.spec import Spec
-from bakeoff.schema.trial import Fidelity, StepKind, Trial
+from bakeoff.schema.trial import Environment, Fidelity, StepKind, Trial
 from bakeoff.tasks.base import cost_matrix
 
 _CODE = {"build": 1, "export": 1, "compress": 1, "load": 1, "predict": 1, "time": 1, "risk": 1}
@@ -38,6 +38,8 @@ class Facts:
         data: fingerprint of the frozen data.
         candidates: by id, to find an ensemble's members.
         calibrate: rows of the calibrate split.
+        place: the machine that is measured on, None for this one.
+        processes: that train together where a family can.
 
     """
 
@@ -47,6 +49,8 @@ class Facts:
     language: str
     calibrate: int
     candidates: Mapping[str, Candidate] = field(default_factory=dict)
+    place: Environment | None = None
+    processes: int = 1
 
 
 def steps_of(trial: Trial, spec: Spec, facts: Facts) -> tuple[StepPlan, ...]:
@@ -66,7 +70,7 @@ def steps_of(trial: Trial, spec: Spec, facts: Facts) -> tuple[StepPlan, ...]:
     loaded = [trial.candidate.runtime, runtime.version, packages, spec.measuring.threads]
     if trial.purpose == "risk":
         return (*made, *(_check(trial, spec, facts, name, artifact, loaded) for name in trial.checks))
-    place = environment_key(host(spec.measuring.threads))
+    place = environment_key(facts.place or host(spec.measuring.threads))
     load = _step("load", "load", (artifact,), [artifact, loaded, place], packages)
     timed = _timed(trial, spec, artifact, [loaded, place], packages)
     predict = _step(
@@ -142,6 +146,8 @@ def _build(trial: Trial, spec: Spec, facts: Facts, family: FamilyTraits) -> Step
         fidelity.fraction, fidelity.seed, fidelity.probe, rows, cost_matrix(spec.value, facts.classes),
         {name: registry.plugin("runtimes", name).traits.version for name in sorted(set(loaders.values()))},
     ]  # fmt: skip
+    if family.parallel and facts.processes > 1 and not fidelity.probe:
+        parts.append(f"{facts.processes} processes")  # each draws its own dropout
     return _step("build", "build", tuple(members), parts, packages, {"loaders": loaders, "calibrate": rows})
 
 

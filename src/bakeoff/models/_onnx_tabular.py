@@ -29,14 +29,14 @@ def export_scorecard(context: ExportContext) -> Artifact:
     card = json.loads((context.source / context.artifact.meta["card"]).read_text(encoding="utf-8"))
     graph = Graph()
     start, steps, kinds = _steps(card)
+    gone = graph.add("IsNaN", ["features"], "gone")
+    # a missing value is in no bin and in no category; not every runtime says so when it compares NaN
+    graph.add("Where", [gone, graph.constant("nowhere", np.float32(np.finfo(np.float32).min)), "features"], "known")
     for kind, (columns, values, weights) in steps.items():
-        picked = graph.add(
-            "Gather", ["features", graph.constant(f"{kind}_at", np.asarray(columns))], f"{kind}_in", axis=1
-        )
+        picked = graph.add("Gather", ["known", graph.constant(f"{kind}_at", np.asarray(columns))], f"{kind}_in", axis=1)
         cut = graph.constant(f"{kind}_cut", np.asarray(values, dtype=np.float32))
         side = graph.add({"number": "Greater", "category": "Equal"}[kind], [picked, cut], f"{kind}_side")
         _product(graph, side, np.asarray(weights, dtype=np.float32), kind)
-    gone = graph.add("IsNaN", ["features"], "gone")
     _product(graph, gone, kinds, "missing")
     parts = [*(f"{kind}_part" for kind in steps), "missing_part", graph.constant("start", start)]
     graph.add("Sum", parts, "scores")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 NEEDS = Needs(modules=("torch", "transformers", "tokenizers", "safetensors"), extra="torch")
 EXPORT_NEEDS = Needs(modules=("onnx",), extra="onnx")
+NO_LITERT = "no converter without TensorFlow follows the shapes a traced transformer computes while running"
 OPSET = 17
 _LONG = 512
 

@@ -40,6 +40,8 @@ class BuildContext:
     ``probe``: build with initial weights (or fit on the few rows given): only latency, memory and size will be looked at.
     ``weights``: the prepared asset directory of ``variant.weights``. ``endpoint`` settings sit in ``variant.params``.
     ``features``: vectors of frozen encoders that other builds of the study computed; None without.
+    ``processes``: that may train together, by averaging gradients, on the Ray cluster at ``cluster``; more than 1 only for families whose
+    traits say ``parallel``.
     """
 
     task: str
@@ -58,6 +60,8 @@ class BuildContext:
     label_words: Mapping[str, str] = field(default_factory=dict)
     members: tuple[Member, ...] = ()
     features: FeatureStore | None = None
+    processes: int = 1
+    cluster: str | None = None
 
     @property
     def params(self) -> Mapping[str, Any]:

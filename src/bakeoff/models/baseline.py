@@ -25,7 +25,7 @@ class Baseline:
         formats=("constant",),
         excuses={
             "export": "a constant needs no other runtime",
-            "dynamic_int8": "there are no weights to compress",
+            **dict.fromkeys(("dynamic_int8", "static_int8", "bfloat16"), "there are no weights to compress"),
             "space": "a constant has no settings",
         },
     )

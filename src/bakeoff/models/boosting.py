@@ -63,6 +63,9 @@ _SETTINGS = {
 }  # fmt: skip
 
 
+_NO_PRODUCT = "trees hold thresholds, not matrix products: there is nothing to quantise"
+
+
 class Boosting:
     """Strong on mixed tables without any preparation."""
 
@@ -73,7 +76,11 @@ class Boosting:
         formats=("lightgbm", "xgboost"),
         exports=("onnx",),
         export_needs=Needs(modules=("onnx",), extra="onnx"),
-        excuses={"dynamic_int8": "trees hold thresholds, not matrix products: there is nothing to quantise"},
+        excuses={
+            **dict.fromkeys(("dynamic_int8", "static_int8", "bfloat16"), _NO_PRODUCT),
+            "openvino": "OpenVINO has no operator for ensembles of trees",
+            "litert": "LiteRT has no operator for ensembles of trees",
+        },
     )
 
     def variants(self, spec: Spec, profile: Profile) -> Sequence[Variant]:

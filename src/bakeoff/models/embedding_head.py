@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from bakeoff.models import _transformer as transformer
+from bakeoff.models._formats import export_as
 from bakeoff.models.base import BuildContext, ExportContext
 from bakeoff.models.linear import BALANCED, imbalanced
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Words
 from bakeoff.schema.candidate import CostPrior, Strategy, Variant
-from bakeoff.schema.errors import StepError
 from bakeoff.schema.plugin import FamilyTraits
 from bakeoff.schema.profile import Profile
 from bakeoff.schema.space import Parameter, Space
@@ -70,6 +70,9 @@ _VARIANTS = (
 )  # fmt: skip
 
 
+_SMALL_ALREADY = "static embeddings are already 16 MB and take well under a millisecond"
+
+
 class EmbeddingHead:
     """Frozen embeddings and a logistic regression; ``params.format`` says which kind of embeddings."""
 
@@ -78,10 +81,13 @@ class EmbeddingHead:
         tasks=("text-classification",),
         needs=transformer.NEEDS,
         formats=("transformer", "static-linear"),
-        exports=("onnx",),
+        exports=("onnx", "openvino", "tflite"),
         export_needs=transformer.EXPORT_NEEDS,
-        compressible=("dynamic_int8",),
-        excuses={"wordllama:dynamic_int8": "static embeddings are already 16 MB and take well under a millisecond"},
+        compressible=("dynamic_int8", "static_int8", "bfloat16"),
+        excuses={
+            **{f"wordllama:{name}": _SMALL_ALREADY for name in ("dynamic_int8", "static_int8", "bfloat16")},
+            "transformer:tflite": transformer.NO_LITERT,
+        },
     )
 
     def variants(self, spec: Spec, profile: Profile) -> Sequence[Variant]:
@@ -114,15 +120,12 @@ class EmbeddingHead:
         return transformer.write(context, prepared, strength=strength, embedded_in=dtype, frozen=True)
 
     def export(self, context: ExportContext) -> Artifact:
-        """Convert to one ONNX graph: encoder, pooling, normalisation, head and softmax."""
-        if context.target != "onnx":
-            what = "embeddings with a head export to ONNX only"
-            raise StepError("unsupported", what, got=context.target, allowed=self.traits.exports)
+        """Convert to one graph: encoder, pooling, normalisation, head and softmax."""
         if context.artifact.format == "static-linear":
             from bakeoff.models._static import export_static
 
-            return export_static(context)
-        return transformer.export_onnx(context)
+            return export_as(context, export_static, self.traits.exports)
+        return export_as(context, transformer.export_onnx, ("onnx", "openvino"))
 
 
 PLUGIN = EmbeddingHead()

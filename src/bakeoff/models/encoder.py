@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from bakeoff.models import _transformer as transformer
+from bakeoff.models._formats import export_as
 from bakeoff.models.base import BuildContext, ExportContext
 from bakeoff.models.linear import BALANCED, imbalanced
 from bakeoff.schema.artifact import Artifact
@@ -15,6 +17,9 @@ from bakeoff.schema.plugin import FamilyTraits
 from bakeoff.schema.profile import Profile
 from bakeoff.schema.space import Condition, Parameter, Space
 from bakeoff.schema.spec import Spec
+
+if TYPE_CHECKING:
+    from bakeoff.training.torch_loop import TrainingLog
 
 _SIMPLICITY = 6
 _MIN_ROWS = 100
@@ -109,9 +114,11 @@ class Encoder:
         tasks=("text-classification",),
         needs=transformer.NEEDS,
         formats=("transformer",),
-        exports=("onnx",),
+        exports=("onnx", "openvino"),
         export_needs=transformer.EXPORT_NEEDS,
-        compressible=("dynamic_int8",),
+        compressible=("dynamic_int8", "static_int8", "bfloat16"),
+        excuses={"litert": transformer.NO_LITERT},
+        parallel=True,
     )
 
     def variants(self, spec: Spec, profile: Profile) -> Sequence[Variant]:
@@ -142,15 +149,27 @@ class Encoder:
             return transformer.write(context, prepared, training=None)
         if context.params.get("head_start") and context.strategy.initialiser == "default":
             self._head_start(context, prepared)
-        log = loop.Loop(
-            prepared.network,
-            loop.Encoded(prepared.encode(context.train.rows), context.train.labels),
-            loop.Encoded(prepared.encode(context.calibrate.rows), context.calibrate.labels),
-            context.strategy, seed=context.seed, pad=prepared.pad, min_steps=int(context.params.get("min_steps", 0)),
-        ).run()  # fmt: skip
+        log = self._train(context, prepared)
         return transformer.write(
             context, prepared, training=log.record(), strategy=context.strategy.model_dump(mode="json")
         )
+
+    def _train(self, context: BuildContext, prepared: transformer.Prepared) -> TrainingLog:
+        from bakeoff.training import torch_loop as loop
+
+        train = loop.Encoded(prepared.encode(context.train.rows), context.train.labels)
+        calibrate = loop.Encoded(prepared.encode(context.calibrate.rows), context.calibrate.labels)
+        how: dict[str, Any] = {
+            "seed": context.seed,
+            "pad": prepared.pad,
+            "min_steps": int(context.params.get("min_steps", 0)),
+        }
+        if context.processes == 1:
+            return loop.Loop(prepared.network, train, calibrate, context.strategy, **how).run()
+        from bakeoff.training import distributed
+
+        processes = distributed.Processes(context.processes, context.threads, context.cluster)
+        return distributed.fit(prepared.network, train, calibrate, context.strategy, **how, processes=processes)
 
     def _head_start(self, context: BuildContext, prepared: transformer.Prepared) -> None:
         """Fit the head on the frozen encoder first (Kumar et al. 2022): fine-tuning then starts from a sensible place."""
@@ -160,11 +179,8 @@ class Encoder:
         fit_head(context, prepared, vectors)
 
     def export(self, context: ExportContext) -> Artifact:
-        """Convert to one ONNX graph: token ids in, probabilities out."""
-        if context.target != "onnx":
-            what = "an encoder exports to ONNX only"
-            raise StepError("unsupported", what, got=context.target, allowed=self.traits.exports)
-        return transformer.export_onnx(context)
+        """Convert to one graph: token ids in, probabilities out."""
+        return export_as(context, transformer.export_onnx, self.traits.exports)
 
 
 PLUGIN = Encoder()

@@ -34,7 +34,7 @@ class Ensemble:
         formats=("ensemble",),
         excuses={
             "export": "the members are exported, each for its own runtime; there is no single graph",
-            "dynamic_int8": "the members are compressed, not their mean",
+            **dict.fromkeys(("dynamic_int8", "static_int8", "bfloat16"), "the members are compressed, not their mean"),
             "space": "weights are chosen on calibrate when it is built; the members are what can be tuned",
         },
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bakeoff.models._formats import export_as
 from bakeoff.models.base import BuildContext, ExportContext
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Words
 from bakeoff.schema.candidate import CostPrior, Variant
-from bakeoff.schema.errors import StepError
 from bakeoff.schema.plugin import FamilyTraits, Needs
 from bakeoff.schema.profile import Profile
 from bakeoff.schema.space import Parameter, Space
@@ -59,6 +59,9 @@ def imbalanced(profile: Profile) -> bool:
     return max(profile.class_counts) >= IMBALANCED * max(1, min(profile.class_counts))
 
 
+_NO_PRODUCT = "the graph looks up one weight per n-gram or bin: there is no matrix product to shrink"
+
+
 class Linear:
     """Fast to train, fast to serve, hard to beat on few rows and easy to explain."""
 
@@ -67,10 +70,12 @@ class Linear:
         tasks=("text-classification", "tabular-classification"),
         needs=Needs(modules=("sklearn", "scipy", "rjieba"), extra="classic"),
         formats=("tfidf-linear", "scorecard"),
-        exports=("onnx",),
+        exports=("onnx", "openvino", "tflite"),
         export_needs=Needs(modules=("onnx",), extra="onnx"),
         excuses={
-            "dynamic_int8": "the graph looks up one weight per n-gram or bin: there is no matrix product to shrink"
+            **dict.fromkeys(("dynamic_int8", "static_int8", "bfloat16"), _NO_PRODUCT),
+            "tfidf-linear:openvino": "OpenVINO has no operator that counts n-grams",
+            "tfidf-linear:tflite": "LiteRT has no operator that counts n-grams",
         },
     )
 
@@ -95,17 +100,14 @@ class Linear:
         return card.build(context)
 
     def export(self, context: ExportContext) -> Artifact:
-        """Write an ONNX graph; see ``models.base.ModelFamily``."""
-        if context.target != "onnx":
-            what = "linear models export to onnx only"
-            raise StepError("unsupported", what, got=context.target)
+        """Write a graph; see ``models.base.ModelFamily``."""
         if context.artifact.format == "tfidf-linear":
             from bakeoff.models._onnx_text import export_tfidf
 
-            return export_tfidf(context)
+            return export_as(context, export_tfidf)
         from bakeoff.models._onnx_tabular import export_scorecard
 
-        return export_scorecard(context)
+        return export_as(context, export_scorecard, self.traits.exports)
 
 
 def _text(language: str) -> tuple[Variant, ...]:

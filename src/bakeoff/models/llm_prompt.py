@@ -94,6 +94,9 @@ def _endpoint(endpoint: Endpoint) -> Variant:
     )  # fmt: skip
 
 
+_COMPRESSED = "the GGUF weights are quantised already; a remote model cannot be compressed"
+
+
 class PromptedModel:
     """Asks a language model, local (``gguf-prompt``) or behind an endpoint (``openai-prompt``), for the label."""
 
@@ -102,7 +105,7 @@ class PromptedModel:
         tasks=("text-classification",),
         formats=("gguf-prompt", "openai-prompt"),
         excuses={
-            "dynamic_int8": "the GGUF weights are quantised already; a remote model cannot be compressed",
+            **dict.fromkeys(("dynamic_int8", "static_int8", "bfloat16"), _COMPRESSED),
             "export": "a prompt is run by the runtime it was made for",
             "openai-prompt": "needs an endpoint; tests/runtimes/test_openai_api.py builds and runs it against a real server",
         },

@@ -24,7 +24,21 @@ from bakeoff.schema.base import Words
 
 _HEAD = 1 << 16
 _KNOWN = frozenset(
-    {".json", ".npz", ".npy", ".safetensors", ".onnx", ".gguf", ".txt", ".ubj", ".data", ".model", ".vocab"}
+    {
+        ".json",
+        ".npz",
+        ".npy",
+        ".safetensors",
+        ".onnx",
+        ".gguf",
+        ".txt",
+        ".ubj",
+        ".data",
+        ".model",
+        ".vocab",
+        ".xml",
+        ".tflite",
+    }
 )
 _CODE = frozenset({
     ".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".exe", ".sh", ".bat", ".cmd", ".ps1", ".js", ".jar", ".class", ".whl", ".pth",
@@ -92,7 +106,7 @@ def _file(path: Path, name: str, directory: Path) -> Iterator[Danger]:
         yield from _packed(inner, name)
     elif suffix == ".onnx":
         yield from _onnx_file(path, name, directory)
-    elif suffix not in _KNOWN:
+    elif suffix not in _KNOWN and not (suffix == ".bin" and path.with_suffix(".xml").is_file()):  # OpenVINO's weights
         yield _danger(
             name, "unexpected", "类型不在允许之列", "is of a type that is not expected in an artefact", severe=False
         )

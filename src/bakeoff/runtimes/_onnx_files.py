@@ -24,6 +24,7 @@ _INSIDE: dict[str, dict[int, str]] = {
 }
 _DEPTH = 200
 _KEY, _VALUE = 1, 2
+_LARGEST_TAG, _LONGEST_TAG = 0xFFFFFFFF, 5
 
 
 def external_files(path: Path) -> tuple[str, ...]:
@@ -38,10 +39,15 @@ def external_files(path: Path) -> tuple[str, ...]:
             what = "the file is empty"
             raise ValueError(what)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return tuple(dict.fromkeys(_locations(data, 0, len(data), "model", 0)))
+            return external_names(data)
 
 
-def _locations(data: mmap.mmap, start: int, end: int, message: str, depth: int) -> Iterator[str]:
+def external_names(data: mmap.mmap | bytes) -> tuple[str, ...]:
+    """Return what ``external_files`` returns, of a model in memory."""
+    return tuple(dict.fromkeys(_locations(data, 0, len(data), "model", 0)))
+
+
+def _locations(data: mmap.mmap | bytes, start: int, end: int, message: str, depth: int) -> Iterator[str]:
     if depth > _DEPTH:
         what = "graphs are nested too deeply"
         raise ValueError(what)
@@ -55,10 +61,16 @@ def _locations(data: mmap.mmap, start: int, end: int, message: str, depth: int) 
             yield from _locations(data, low, high, inside, depth + 1)
 
 
-def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _fields(data: mmap.mmap | bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield (field number, start, end) of every length-delimited field between ``at`` and ``end``."""
     while at < end:
+        begin = at
         tag, at = _varint(data, at, end)
+        if (
+            tag > _LARGEST_TAG or at - begin > _LONGEST_TAG
+        ):  # protobuf cuts it to 32 bits, and would read another field than we do
+            what = "the file is not an ONNX model: a field's number is out of range"
+            raise ValueError(what)
         kind = tag & 7
         if kind == 0:
             _, at = _varint(data, at, end)
@@ -77,7 +89,7 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
         raise ValueError(what)
 
 
-def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
+def _varint(data: mmap.mmap | bytes, at: int, end: int) -> tuple[int, int]:
     value = shift = 0
     while at < end and shift < 70:
         byte = data[at]

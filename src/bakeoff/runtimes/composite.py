@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from bakeoff.data.transforms.rule import Classifier
 from bakeoff.runtimes import sealed
 from bakeoff.runtimes.base import Predictor
-from bakeoff.runtimes.loading import load_classifier
+from bakeoff.runtimes.loading import ARTIFACT_FILE, load_classifier
+from bakeoff.runtimes.named import named
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Words
 from bakeoff.schema.errors import BundleError, StepError
@@ -60,25 +61,26 @@ class Composite:
             what = "ensembles are nested too deeply"
             raise StepError("unsupported", what, where=str(directory))
         with ExitStack() as opened:  # a member that cannot be loaded closes those before it
-            loaded = [
-                opened.enter_context(closing(_member(one, directory, threads, artifact.classes))) for one in listed
-            ]
+            loaded = [opened.enter_context(closing(_member(one, directory, threads, artifact))) for one in listed]
             opened.pop_all()
         total = sum(float(member["weight"]) for member in listed)
         return Vote(loaded, [float(member["weight"]) / total for member in listed], artifact.classes)
 
 
-def _member(member: Mapping[str, Any], directory: Path, threads: int, classes: tuple[str, ...]) -> Classifier:
+def _member(member: Mapping[str, Any], directory: Path, threads: int, ensemble: Artifact) -> Classifier:
     try:
         place = sealed.contained(directory, str(member["path"]))
     except BundleError as error:
         what = f"a member lies outside of the ensemble: {error}"
         raise StepError("unsafe", what) from error
+    named(ensemble, directory, f"{member['path']}/{ARTIFACT_FILE}", ".json")
     classifier = load_classifier(place, str(member["runtime"]), threads)
-    if set(classifier.classes) != set(classes):
+    if set(classifier.classes) != set(ensemble.classes):
         classifier.close()
         what = "a member tells other classes apart than the ensemble"
-        raise StepError("error", what, where=str(member["candidate"]), got=list(classifier.classes), allowed=classes)
+        raise StepError(
+            "error", what, where=str(member["candidate"]), got=list(classifier.classes), allowed=ensemble.classes
+        )
     return classifier
 
 

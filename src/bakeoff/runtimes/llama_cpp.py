@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bakeoff.data.transforms.llama import Llama, PromptScorer
 from bakeoff.data.transforms.prompt import calibrated, load_prompt, row_texts
+from bakeoff.runtimes.named import named
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Words
 from bakeoff.schema.errors import StepError
@@ -33,7 +34,9 @@ class PromptPredictor:
         prompt = load_prompt(directory)
         self._transform = artifact.transform
         self._bias = prompt["bias"]
-        self._llama = Llama(directory / str(artifact.meta["model"]), threads, int(prompt["context"]))
+        self._llama = Llama(
+            named(artifact, directory, artifact.meta["model"], ".gguf"), threads, int(prompt["context"])
+        )
         self._score = PromptScorer(self._llama, prompt)
 
     def predict_proba(self, rows: Sequence[Row]) -> NDArray[np.float64]:

@@ -12,19 +12,24 @@ from pydantic import ValidationError
 from bakeoff.data.transforms.rule import Classifier
 from bakeoff.runtimes import sealed
 from bakeoff.runtimes.base import Predictor, Runtime
+from bakeoff.runtimes.named import check_transform
 from bakeoff.schema.artifact import Artifact, FileEntry
 from bakeoff.schema.errors import BundleError, StepError, UserError
 
 ARTIFACT_FILE = "artifact.json"
 RUNTIMES = {
     "composite": "bakeoff.runtimes.composite",
+    "litert": "bakeoff.runtimes.litert",
     "llama_cpp": "bakeoff.runtimes.llama_cpp",
     "native": "bakeoff.runtimes.native",
     "onnxruntime": "bakeoff.runtimes.onnxruntime",
     "openai_api": "bakeoff.runtimes.openai_api",
+    "openvino": "bakeoff.runtimes.openvino",
     "pytorch": "bakeoff.runtimes.pytorch",
 }
 """Our own runtimes; a test keeps this table equal to what the registry finds."""
+_SHIPPED = {"sharded": "bakeoff.runtimes.shards.predictor"}
+"""Runtimes of formats that only shipping makes: no study measures them, so the registry does not know them."""
 
 
 def runtime_named(name: str) -> Runtime:
@@ -34,8 +39,9 @@ def runtime_named(name: str) -> Runtime:
         UserError: there is no such runtime.
 
     """
-    if name in RUNTIMES:
-        return cast("Runtime", importlib.import_module(RUNTIMES[name]).PLUGIN)
+    module = RUNTIMES.get(name) or _SHIPPED.get(name)
+    if module is not None:
+        return cast("Runtime", importlib.import_module(module).PLUGIN)
     points = importlib.metadata.entry_points(group="bakeoff.runtimes", name=name)
     for point in points:
         return cast("Runtime", point.load())
@@ -55,6 +61,7 @@ def load_predictor(artifact: Artifact, directory: Path, runtime_name: str, threa
     if artifact.format not in runtime.traits.loads:
         what = f"runtime {runtime_name} does not load this format"
         raise StepError("unsupported", what, got=artifact.format, allowed=runtime.traits.loads)
+    check_transform(artifact, directory)
     return runtime.load(artifact, directory, threads)
 
 

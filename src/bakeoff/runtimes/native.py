@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bakeoff.data.transforms import tabular, text
 from bakeoff.runtimes.base import Predictor
+from bakeoff.runtimes.named import named
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Words
 from bakeoff.schema.errors import StepError
@@ -60,9 +61,9 @@ class TfidfLinear(_Closing):
 
     def __init__(self, artifact: Artifact, directory: Path) -> None:
         self._analyser = text.Analyser(artifact.transform)
-        grams = text.read_words(directory / artifact.meta["vocabulary"])
+        grams = text.read_words(named(artifact, directory, artifact.meta["vocabulary"], ".json"))
         self._ids = {gram: at for at, gram in enumerate(grams)}
-        with np.load(directory / artifact.meta["weights"], allow_pickle=False) as arrays:
+        with np.load(named(artifact, directory, artifact.meta["weights"], ".npz"), allow_pickle=False) as arrays:
             self._idf = arrays["idf"].astype(np.float64)
             self._coef = arrays["coef"].astype(np.float64)
             self._intercept: Floats = arrays["intercept"].astype(np.float64)
@@ -96,8 +97,10 @@ class StaticLinear(_Closing):
         from safetensors.numpy import load_file
 
         self._feeder = text.TokenFeeder(artifact.transform, directory)
-        self._table = load_file(directory / artifact.meta["embedding"])["embedding.weight"]
-        with np.load(directory / artifact.meta["weights"], allow_pickle=False) as arrays:
+        self._table = load_file(named(artifact, directory, artifact.meta["embedding"], ".safetensors"))[
+            "embedding.weight"
+        ]
+        with np.load(named(artifact, directory, artifact.meta["weights"], ".npz"), allow_pickle=False) as arrays:
             self._coef = arrays["coef"].astype(np.float64)
             self._intercept: Floats = arrays["intercept"].astype(np.float64)
         self._link = str(artifact.meta["link"])
@@ -116,7 +119,7 @@ class Scorecard(_Closing):
     """One weight per bin of each column; the score is their sum."""
 
     def __init__(self, artifact: Artifact, directory: Path) -> None:
-        card = json.loads((directory / artifact.meta["card"]).read_text(encoding="utf-8"))
+        card = json.loads(named(artifact, directory, artifact.meta["card"], ".json").read_text(encoding="utf-8"))
         self._feeder = tabular.TableFeeder(artifact.transform)
         self._intercept = np.asarray(card["intercept"], dtype=np.float64)
         self._columns = [
@@ -138,12 +141,13 @@ class Scorecard(_Closing):
         return linked(scores, self._link)
 
 
-def _model_bytes(artifact: Artifact, directory: Path) -> bytes:
+def _model_bytes(artifact: Artifact, directory: Path, suffix: str) -> bytes:
     """Read a booster's file; both libraries end the process on a damaged one, so its hash is compared first."""
-    body: bytes = (directory / artifact.meta["model"]).read_bytes()
+    path = named(artifact, directory, artifact.meta["model"], suffix)
+    body = path.read_bytes()
     if hashlib.sha256(body).hexdigest() != artifact.meta["sha256"]:
         what = "the model file is not as it was built"
-        raise StepError("error", what, where=str(directory / artifact.meta["model"]))
+        raise StepError("error", what, where=str(path))
     return body
 
 
@@ -155,7 +159,7 @@ class LightGbm(_Closing):
 
         self._feeder = tabular.TableFeeder(artifact.transform)
         # from a string: the library's own file reader does not take every path
-        self._booster = lightgbm.Booster(model_str=_model_bytes(artifact, directory).decode("utf-8"))
+        self._booster = lightgbm.Booster(model_str=_model_bytes(artifact, directory, ".txt").decode("utf-8"))
         self._threads = threads
 
     def predict_proba(self, rows: Sequence[Row]) -> Floats:
@@ -173,7 +177,7 @@ class XgBoost(_Closing):
 
         self._feeder = tabular.TableFeeder(artifact.transform)
         self._booster = xgboost.Booster({"nthread": threads})
-        self._booster.load_model(bytearray(_model_bytes(artifact, directory)))
+        self._booster.load_model(bytearray(_model_bytes(artifact, directory, ".ubj")))
         self._rounds = (0, int(artifact.meta["rounds"]))
 
     def predict_proba(self, rows: Sequence[Row]) -> Floats:

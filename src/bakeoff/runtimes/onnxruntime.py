@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bakeoff.data.transforms import tabular, text
+from bakeoff.data.transforms.feeds import Feeder, Feeds
+from bakeoff.runtimes._graphs import GraphPredictor, graph_file
 from bakeoff.runtimes._onnx_files import external_files
 from bakeoff.runtimes.base import Predictor
+from bakeoff.runtimes.named import named
 from bakeoff.runtimes.sealed import contained
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Words
@@ -21,55 +23,17 @@ from bakeoff.schema.plugin import Needs, RuntimeTraits
 if TYPE_CHECKING:
     import onnxruntime
 
-Row = Mapping[str, Any]
-Feeds = dict[str, NDArray[Any]]
-
-_BATCH = 32
+Provider = str | tuple[str, dict[str, Any]]
+"""An execution provider, or one with its options."""
+CPU = "CPUExecutionProvider"
+_SLOWER = ("SkipLayerNormFusion",)
+"""Fusions that cost time: the fused kernel takes 200 µs where its two parts take 60 (128 × 384 values, one AVX-512 core)."""
 _TYPES = {
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
 }
-_FEEDERS: dict[str, Callable[[Mapping[str, Any], Path], Callable[[Sequence[Row]], Feeds]]] = {
-    "char-ids": text.feeder,
-    "word-ids": text.feeder,
-    "hf-tokenizer": text.feeder,
-    "tabular": tabular.feeder,
-}
-
-
-class Session:
-    """A loaded graph with its transform.
-
-    Rows are run in pieces of ``meta["batch"]``: it bounds memory, and with 1 an answer cannot depend on the rows beside
-    it (dynamic int8 takes its scales from the whole batch).
-    """
-
-    def __init__(self, artifact: Artifact, directory: Path, threads: int) -> None:
-        self._feed = _FEEDERS[artifact.transform["kind"]](artifact.transform, directory)
-        self._session = _open(checked(artifact, directory), threads)
-        self._inputs = {node.name: _TYPES[node.type] for node in self._session.get_inputs()}
-        self._classes = len(artifact.classes)
-        self._batch = int(artifact.meta.get("batch") or _BATCH)
-
-    def predict_proba(self, rows: Sequence[Row]) -> NDArray[np.float64]:
-        """Return (n, k) probabilities."""
-        pieces = [self._run(rows[at : at + self._batch]) for at in range(0, len(rows), self._batch)]
-        return np.concatenate(pieces) if pieces else np.zeros((0, self._classes))
-
-    def _run(self, rows: Sequence[Row]) -> NDArray[np.float64]:
-        made = self._feed(rows)
-        feeds = {name: np.asarray(made[name], dtype=kind) for name, kind in self._inputs.items() if name in made}
-        for name, kind in self._inputs.items():
-            if name not in made:  # token_type_ids and its like: one segment, all zeros
-                feeds[name] = np.zeros_like(next(iter(made.values())), dtype=kind)
-        (found,) = self._session.run(["probabilities"], feeds)
-        return np.asarray(found, dtype=np.float64)
-
-    def close(self) -> None:
-        """Drop the session."""
-        del self._session
 
 
 def checked(artifact: Artifact, directory: Path) -> Path:
@@ -79,25 +43,41 @@ def checked(artifact: Artifact, directory: Path) -> Path:
         StepError: the graph or a file it names leaves the directory or is not there ('unsafe', 'error').
 
     """
+    path = graph_file(artifact, directory, "model.onnx")
     try:
-        path = contained(directory, artifact.meta.get("model", "model.onnx"))
-        if not path.is_file():
-            what = "the graph is missing"
-            raise StepError("error", what, where=str(path))
+        beside = path.relative_to(directory).parent
         for name in external_files(path):
-            contained(directory, name)
             contained(path.parent, name)
-    except StepError:
-        raise
+            named(artifact, directory, (beside / name).as_posix(), "")
     except (BakeoffError, ValueError) as error:
         what = f"the graph is not safe to load: {error}"
         raise StepError("unsafe", what) from error
     return path
 
 
-def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def open_session(
+    source: Path | bytes,
+    threads: int,
+    providers: Sequence[Provider] = (CPU,),
+    beside: Mapping[str, NDArray[np.uint8]] | None = None,
+) -> onnxruntime.InferenceSession:
+    """Open a graph, the same way wherever one is opened.
+
+    Args:
+        source: a path that was checked, or the graph itself.
+        threads: of one run.
+        providers: execution providers, the preferred one first.
+        beside: content of the files that hold the weights of a graph given as bytes; they are used where they lie, so
+            they have to live as long as the session.
+
+    Raises:
+        StepError: ONNX Runtime cannot load it.
+
+    """
     import onnxruntime
 
+    if hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()  # nothing is told to anybody, and no file is kept for it
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -105,8 +85,15 @@ def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # an idle service must not burn a core
     options.enable_cpu_mem_arena = False  # the arena keeps the largest batch for ever
     options.log_severity_level = 3
+    if beside:
+        options.add_session_config_entry("session.use_external_initializer_file_buffers_directly", "1")
+        sizes = [len(content) for content in beside.values()]
+        options.add_external_initializers_from_files_in_memory(list(beside), list(beside.values()), sizes)
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        given = source if isinstance(source, bytes) else str(source)
+        return onnxruntime.InferenceSession(
+            given, options, providers=list(providers), disabled_optimizers=list(_SLOWER)
+        )
     except Exception as error:  # the library raises a dozen classes of its own, none with a public root
         what = f"ONNX Runtime cannot load the graph: {str(error)[:300]}"
         raise StepError("error", what) from error
@@ -123,15 +110,32 @@ class OnnxRuntime:
 
     def load(self, artifact: Artifact, directory: Path, threads: int) -> Predictor:
         """Load the graph; see ``runtimes.base.Runtime``."""
-        kind = artifact.transform.get("kind")
-        if kind not in _FEEDERS:
-            what = "no transform makes the feeds of this graph"
-            raise StepError("unsupported", what, got=kind, allowed=sorted(_FEEDERS))
-        try:
-            return Session(artifact, directory, threads)
-        except ImportError as error:
-            what = f"{error.name} is not installed"
-            raise StepError("unavailable", what, try_=f"pip install {error.name}") from error
+        return load_on(artifact, directory, threads, (CPU,))
+
+
+def load_on(artifact: Artifact, directory: Path, threads: int, providers: Sequence[Provider]) -> Predictor:
+    """Load the graph on the first of ``providers``; the others may run what it cannot.
+
+    Raises:
+        StepError: as ``OnnxRuntime.load``; 'unavailable' too when the first provider does not start on this machine.
+
+    """
+    try:
+        feeder = Feeder(artifact, directory)
+        session = open_session(checked(artifact, directory), threads, providers)
+    except ImportError as error:
+        what = f"{error.name} is not installed"
+        raise StepError("unavailable", what, try_=f"pip install {error.name}") from error
+    wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    if session.get_providers()[0] != wanted:  # the library falls back without a word
+        what = "this execution provider does not start here"
+        raise StepError("unavailable", what, got=wanted, allowed=session.get_providers())
+
+    def run(feeds: Feeds) -> NDArray[Any]:
+        (found,) = session.run(["probabilities"], feeds)
+        return np.asarray(found)
+
+    return GraphPredictor(artifact, feeder, {node.name: _TYPES[node.type] for node in session.get_inputs()}, run)
 
 
 PLUGIN = OnnxRuntime()

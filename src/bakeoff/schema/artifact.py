@@ -44,7 +44,8 @@ class Artifact(Record):
 
     ``format`` tells which runtimes can load it:
     ``constant`` · ``tfidf-linear`` · ``static-linear`` (static embeddings + head) · ``scorecard`` · ``lightgbm`` · ``xgboost`` ·
-    ``transformer`` (safetensors + tokenizer.json [+ head]) · ``onnx`` · ``gguf-prompt`` · ``openai-prompt`` · ``ensemble``.
+    ``transformer`` (safetensors + tokenizer.json [+ head]) · ``onnx`` · ``onnx-shards`` (made by shipping) ·
+    ``openvino`` (model.xml + model.bin) · ``tflite`` · ``gguf-prompt`` · ``openai-prompt`` · ``ensemble``.
     ``transform`` is read by ``bakeoff.data.transforms`` to turn rows into what the format eats; ``meta`` belongs to the format.
     """
 

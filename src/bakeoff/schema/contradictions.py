@@ -59,7 +59,7 @@ def _columns(spec: Spec) -> Iterator[Contradiction]:
     if not inputs:
         yield Contradiction(("data", "input"), "no input column", fix="name at least one column, or write '*'")
     uses = {
-        "data.input": inputs,
+        "data.input": () if data.input == "*" else inputs,  # '*' is every column but the target, even of one called '*'
         "data.ignore": data.ignore,
         "data.split.group": (data.split.group,),
         "data.split.time": (data.split.time,),
@@ -117,11 +117,6 @@ def _others(spec: Spec) -> Iterator[Contradiction]:
         )  # fmt: skip
     if not spec.candidates.include:
         yield Contradiction(("candidates", "include"), "nothing may take part", fix='write include: ["*"]')
-    if spec.risk.encrypt:
-        yield Contradiction(
-            ("risk", "encrypt"), "this version cannot encrypt a bundle yet", got="true",
-            fix="write encrypt: false and keep the bundle on an encrypted disk",
-        )  # fmt: skip
     names = [endpoint.name for endpoint in spec.candidates.endpoints]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Contradiction(

@@ -27,8 +27,13 @@ class FamilyTraits(Record):
     exports: tuple[str, ...] = Field((), description="Formats export() can turn the native one into.")
     export_needs: Needs = Field(default_factory=Needs)
     compressible: tuple[str, ...] = Field((), description="Names of compression passes that make sense, after export.")
+    parallel: bool = Field(
+        False,
+        description="Training may be spread over processes that average their gradients (BuildContext.processes).",
+    )
     excuses: dict[str, str] = Field(
-        default_factory=dict, description="Pass, runtime or check suite item → why it does not apply."
+        default_factory=dict,
+        description="Pass, runtime or check suite item → why it does not apply; 'variant:pass' and 'format:target' narrow it.",
     )
 
 
@@ -39,6 +44,10 @@ class RuntimeTraits(Record):
     version: str = "1"
     loads: tuple[str, ...]
     needs: Needs = Field(default_factory=Needs)
+    on_request: bool = Field(
+        False,
+        description="Only tried where candidates.include names it, e.g. '*.openvino', or with the preset rigorous.",
+    )
 
 
 class PassTraits(Record):

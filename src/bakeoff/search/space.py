@@ -30,7 +30,7 @@ def compose(spec: Spec, profile: Profile) -> tuple[tuple[Candidate, ...], tuple[
     candidates: list[Candidate] = []
     lacking: dict[str, Unavailable] = {}
     for candidate in _all(spec, profile):
-        if not _wanted(candidate.id, spec):
+        if not (_wanted(candidate.id, spec) and _asked_for(candidate.runtime, spec)):
             continue
         whole = (
             _rules(candidate.variant, spec)
@@ -89,6 +89,14 @@ def _wanted(name: str, spec: Spec) -> bool:
     return included and not any(fnmatchcase(name, pattern) for pattern in rules.exclude)
 
 
+def _asked_for(name: str, spec: Spec) -> bool:
+    """Return whether a runtime takes part: one that is only tried on request must be named, a bare ``*`` does not do."""
+    if not registry.plugin("runtimes", name).traits.on_request or spec.preset == "rigorous":
+        return True
+    asked = (pattern.rpartition(".")[2] for pattern in spec.candidates.include)
+    return any(last.strip("*") and fnmatchcase(name, last) for last in asked)
+
+
 def _all(spec: Spec, profile: Profile) -> Iterator[Candidate]:
     for family_name, family in registry.plugins("models").items():
         if spec.task not in family.traits.tasks:
@@ -109,16 +117,21 @@ def _paths(family_name: str, family: ModelFamily, variant: Variant) -> Iterator[
         if name in family.traits.excuses or f"{variant.name}:{name}" in family.traits.excuses:
             continue
         direct = any(form in runtime.traits.loads for form in native)
-        exported = [form for form in family.traits.exports if form in runtime.traits.loads]
+        targets = [form for form in family.traits.exports if not _excused(family, native, form)]
+        exported = [form for form in targets if form in runtime.traits.loads]
         if direct or exported:
             yield _candidate(family_name, variant, "none", name, runtime)
         for pass_name in family.traits.compressible:
             compression = registry.plugins("compression").get(pass_name)
             if compression is None or f"{variant.name}:{pass_name}" in family.traits.excuses:
                 continue
-            reaches = any(form in compression.traits.consumes for form in (*native, *family.traits.exports))
+            reaches = any(form in compression.traits.consumes for form in (*native, *targets))
             if reaches and compression.traits.produces in runtime.traits.loads:
                 yield _candidate(family_name, variant, pass_name, name, runtime)
+
+
+def _excused(family: ModelFamily, native: Sequence[str], target: str) -> bool:
+    return any(f"{form}:{target}" in family.traits.excuses for form in native)
 
 
 def _candidate(family_name: str, variant: Variant, compression: str, runtime_name: str, runtime: Runtime) -> Candidate:

@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from bakeoff.flags import add_access, add_computing, add_endpoints
+from bakeoff.runtimes.keys import Keys
 from bakeoff.schema.errors import BakeoffError
+from bakeoff.serving.access import access_of
+from bakeoff.serving.engine import Computing
 from bakeoff.serving.limits import Limits
 from bakeoff.serving.server import serve
 
@@ -20,7 +24,9 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("bundle", type=Path, help="folder written by 'bakeoff ship'")
     parse.add_argument("--host", default="127.0.0.1", help="address to bind (default: loopback only)")
     parse.add_argument("--port", type=int, default=8000, help="TCP port; 0 takes a free one")
-    parse.add_argument("--threads", type=int, default=None, help="threads of the model (default: the contract's)")
+    add_computing(parse)
+    add_access(parse)
+    add_endpoints(parse)
     for field in fields(Limits):
         kind = float if isinstance(field.default, float) else int
         parse.add_argument(
@@ -41,9 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     limits = Limits(**{field.name: getattr(given, field.name) for field in fields(Limits)})
     try:
+        Keys.given(allowed=tuple(given.allow_endpoint)).export()
         serve(
-            given.bundle, host=given.host, port=given.port, threads=given.threads, limits=limits,
-            announce=_announce,
+            given.bundle, host=given.host, port=given.port, limits=limits, announce=_announce,
+            computing=Computing(threads=given.threads, replicas=given.replicas, mode=given.compute), access=access_of(given),
         )  # fmt: skip
     except BakeoffError as error:
         sys.stderr.write(f"{error}\n")

@@ -1,35 +1,65 @@
-"""The ASGI application: routes, bodies, answers. Raw ASGI, because per request nothing else may be paid for."""
+"""The application: routes, what may be asked, how answers read. It knows nothing of sockets and computes nothing itself."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import orjson
 
-from bakeoff.serving import docs, openapi, openinference
-from bakeoff.serving.batching import Batcher
+from bakeoff.serving import chat, docs, openapi, openinference
+from bakeoff.serving.batching import Batcher, Job
+from bakeoff.serving.engine import Engine
 from bakeoff.serving.limits import Limits
 from bakeoff.serving.metrics import Metrics
 from bakeoff.serving.model import Served
-from bakeoff.serving.parsing import Reader, parse
+from bakeoff.serving.parsing import parse
 from bakeoff.serving.problems import Header, Problem
+from bakeoff.serving.request import JSON, Request
+from bakeoff.serving.service import Service
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Answer = tuple[int, bytes, bytes]
 """Status, body, content type."""
+Guard = Callable[[Request, "Route"], None]
 
-_JSON = b"application/json"
 _HTML = b"text/html; charset=utf-8"
+_LEFT = 499
+"""What requests are counted as whose client did not wait for the answer, as proxies do; nobody is sent it."""
+_PROBES = frozenset({b"/healthz", b"/readyz", b"/v2/health/live", b"/v2/health/ready"})
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
-_DISCARDED = 64 << 20
+_PATIENCE = (b"x-request-timeout-ms", b"x-envoy-expected-rq-timeout-ms")
+"""Headers in which a client says how long it will wait; meshes built on Envoy send the second by themselves."""
 logger = logging.getLogger("bakeoff.serving")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path and who answers it.
+
+    Attributes:
+        path: as it is counted in the metrics.
+        method: ``GET`` (HEAD too) or ``POST``.
+        answer: answers, now or later, or raises ``Problem``.
+        computes: whether it costs the model's time: refused at once when too much is waiting.
+
+    """
+
+    path: str
+    method: str
+    answer: Callable[[Request], None]
+    computes: bool = False
+
+
+def _nothing(request: Request) -> None:
+    """Answer nothing: there is no such route."""
+
+
+_NOWHERE = Route("unknown", "GET", _nothing)
 
 
 class App:
@@ -38,215 +68,230 @@ class App:
     Args:
         served: the loaded bundle.
         limits: what is accepted.
+        engine: what computes; on one thread, unmeasured, when None.
+
+    Attributes:
+        guards: called with each request and its route before its body is read; whoever raises ``Problem`` refuses it.
+        keyed: whether one of the guards asks for an API key.
+        probes: paths that are answered even where there are too many connections: whoever asks would restart the server.
+        tracer: starts and ends a span per request when there is one.
 
     """
 
-    def __init__(self, served: Served, limits: Limits) -> None:
+    def __init__(self, served: Served, limits: Limits, engine: Engine | None = None) -> None:
         manifest = served.opened.manifest
         self.served, self.limits = served, limits
-        self.reader = Reader(manifest.inputs, limits)
-        self.classes = manifest.classes
-        self.batcher = Batcher(
-            served.classifier, len(self.classes), size=limits.batch, queue=limits.queue, canary=served.canary,
-            on_batch=self._on_batch, on_fault=self._on_fault,
-        )  # fmt: skip
+        self.engine = engine or Engine(Service(served, limits))
+        self.service, self.classes = self.engine.service, manifest.classes
+        self.reader = self.service.reader
+        self.batcher: Batcher = self.engine.batcher(self._on_batch, self._on_fault)
         self.ready = False
-        self.ready_until: float | None = None
+        self.probes = _PROBES
+        self.guards: list[Guard] = []
+        self.keyed = False
+        self.tracer: Any = None
         self.metrics = Metrics(served.name, manifest.candidate, served.opened.version, {
             "bakeoff_queue_rows": ("Rows that wait to be computed.", lambda: self.batcher.waiting),
+            "bakeoff_queue_seconds": (
+                "Seconds that a row which comes now is expected to wait before it is computed.", lambda: self.batcher.delay),
             "bakeoff_inflight_requests": ("Requests not answered yet.", lambda: self.batcher.inflight),
-            "bakeoff_ready": ("1 when the server takes new requests.", lambda: float(self.ready)),
+            "bakeoff_batch_size": ("Rows computed together at most, as measured at start-up.", lambda: self.batcher.size),
+            "bakeoff_worker_restarts": ("Compute processes replaced since the start.", lambda: self.engine.restarts),
+            "bakeoff_ready": ("1 when the server takes new requests.", lambda: float(self.ready and self.engine.healthy)),
         })  # fmt: skip
         self._kinds = {column.name: column.kind for column in manifest.inputs}
-        self._gets, self._posts = self._routes()
+        self._counts = [0] * len(self.classes)
+        self.metrics.labels = lambda: dict(zip(self.classes, self._counts, strict=True))
+        self.routes: dict[bytes, Route] = {}
+        self._add_routes()
 
-    def _routes(self) -> tuple[dict[str, Callable[[], Answer]], dict[str, Callable[[bytes], Awaitable[Answer]]]]:
+    # ---------------------------------------------------------------------------------------------------------- routes
+
+    def get(self, path: str, answer: Callable[[], Answer]) -> None:
+        """Add a page."""
+
+        def respond(request: Request) -> None:
+            status, body, content = answer()
+            self.send(request, status, body, content, tuple(docs.HEADERS) if content is _HTML else ())
+
+        self.routes[path.encode()] = Route(path, "GET", respond)
+
+    def post(self, path: str, answer: Callable[[Request], None], *, computes: bool = True) -> None:
+        """Add a route that takes a JSON body; ``answer`` ends in ``send`` or raises ``Problem``."""
+        self.routes[path.encode()] = Route(path, "POST", answer, computes)
+
+    def _add_routes(self) -> None:
         opened, name = self.served.opened, self.served.name
         model, version = f"/v2/models/{name}", f"/v2/models/{name}/versions/{opened.version}"
         platform = f"bakeoff_{opened.manifest.runtime}"
         described = openinference.metadata(name, opened.version, platform, opened.manifest.inputs, len(self.classes))
         server = {"name": "bakeoff", "version": opened.manifest.bakeoff, "extensions": []}
-        gets: dict[str, Callable[[], Answer]] = {
-            "/": lambda: (200, docs.page(opened.manifest, name), _HTML),
-            "/docs": lambda: (200, docs.page(opened.manifest, name), _HTML),
-            "/healthz": lambda: (200, b'{"status":"alive"}', _JSON),
-            "/readyz": self._readiness,
-            "/metrics": lambda: (200, *self.metrics.render()),
-            "/openapi.json": lambda: (200, orjson.dumps(openapi.document(opened.manifest, name, self.limits)), _JSON),
-            "/v1/contract": lambda: (200, opened.contract.model_dump_json().encode(), _JSON),
-            "/v2": lambda: (200, orjson.dumps(server), _JSON),
-            "/v2/health/live": lambda: (200, b'{"live":true}', _JSON),
-            "/v2/health/ready": self._readiness,
-        }
-        posts: dict[str, Callable[[bytes], Awaitable[Answer]]] = {"/v1/predict": self._predict}
+        self.get("/", lambda: (200, docs.page(opened.manifest, name), _HTML))
+        self.get("/docs", lambda: (200, docs.page(opened.manifest, name), _HTML))
+        self.get("/healthz", lambda: (200, b'{"status":"alive"}', JSON))
+        self.get("/readyz", self._readiness)
+        self.get("/metrics", lambda: (200, *self.metrics.render()))
+        self.get(
+            "/openapi.json",
+            lambda: (200, orjson.dumps(openapi.document(opened.manifest, name, self.limits, keyed=self.keyed)), JSON),
+        )
+        self.get("/v1/contract", lambda: (200, opened.contract.model_dump_json().encode(), JSON))
+        self.get("/v1/status", lambda: (200, orjson.dumps(self.engine.status(self.batcher)), JSON))
+        self.get("/v2", lambda: (200, orjson.dumps(server), JSON))
+        self.get("/v2/health/live", lambda: (200, b'{"live":true}', JSON))
+        self.get("/v2/health/ready", self._readiness)
+        self.post("/v1/predict", self._predict)
         for base in (model, version):
-            gets[base] = lambda: (200, orjson.dumps(described), _JSON)
-            gets[f"{base}/ready"] = self._readiness
-            posts[f"{base}/infer"] = self._infer
-        return gets, posts
+            self.get(base, lambda: (200, orjson.dumps(described), JSON))
+            self.get(f"{base}/ready", self._readiness)
+            self.post(f"{base}/infer", self._infer)
+        if self.reader.text_column:
+            chat.Chat(self)
+
+    def _readiness(self) -> Answer:
+        if self.ready and self.engine.healthy:
+            return 200, b'{"ready":true}', JSON
+        return 503, b'{"ready":false}', JSON
+
+    # ------------------------------------------------------------------------------------------------- life and requests
+
+    def start(self) -> None:
+        """Take requests; call it on the event loop."""
+        self.batcher.start()
+        self.ready = True
 
     def withdraw(self) -> None:
         """Tell the load balancer to look elsewhere; requests that still come are answered."""
         self.ready = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; the ASGI entry point."""
-        if scope["type"] != "http":
-            await self._not_http(scope, receive, send)
-            return
-        started, path = perf_counter(), scope["path"]
-        handler = self._posts.get(path)
-        headers: tuple[Header, ...] = ()
+    def stop(self) -> None:
+        """Stop computing after what is queued."""
+        self.ready = False
+        self.batcher.stop()
+
+    def admit(self, request: Request) -> None:
+        """Find the route and refuse what can be refused before the body is read (``hub.Handler``)."""
         try:
-            if handler is not None and scope["method"] == "POST":
-                status, body, content = await handler(await self._body(scope, receive))
-            else:
-                status, body, content = self._get(scope["method"], path)
+            self._admit(request)
+        except Problem:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours is no reason to call the request malformed, as the parser would
+            self._on_fault(error)
+            raise Problem(500, "the server failed") from None
+
+    def _admit(self, request: Request) -> None:
+        route = self.routes.get(request.target) or self.routes.get(request.path)
+        request.route = route
+        if self.tracer is not None:
+            path = route.path if route else "unknown"
+            request.span = self.tracer.start(request.method.decode("latin-1"), path, request.header(b"traceparent"))
+        for guard in self.guards:  # first of all: what is not there is nobody's business either
+            guard(request, route or _NOWHERE)
+        if route is None:
+            what = "there is nothing at this path"
+            raise Problem(404, what, allowed=sorted({known.path for known in self.routes.values()}))
+        if request.method != route.method.encode() and not (route.method == "GET" and request.method == b"HEAD"):
+            what, allowed = "this path does not take this method", "POST" if route.method == "POST" else "GET, HEAD"
+            raise Problem(405, what, allowed=allowed, headers=((b"allow", allowed.encode()),))
+        if route.method == "POST":
+            _check_body(request)
+        if route.computes and (refusal := self.batcher.refusal()) is not None:
+            self.metrics.shed += 1
+            raise refusal
+
+    def handle(self, request: Request) -> None:
+        """Answer one complete request (``hub.Handler``)."""
+        try:
+            if request.problem is not None:
+                raise request.problem
+            request.route.answer(request)
         except Problem as problem:
-            v2 = path.startswith("/v2")
-            status, body, content = problem.status, problem.sentence() if v2 else problem.body(), _JSON
-            headers = problem.headers
+            self.refuse(request, problem)
         except Exception as error:  # noqa: BLE001 - a fault of ours is one answer, not the end of the server
             self._on_fault(error)
-            status, body, content = 500, b'{"error":{"status":500,"what":"the server failed"}}', _JSON
-        known = handler is not None or path in self._gets
-        self.metrics.request(path if known else "unknown", status)
-        if handler is not None:
-            self.metrics.latency.observe(perf_counter() - started)
-        await _respond(send, status, body, content, headers)
+            self.send(request, 500, b'{"error":{"status":500,"what":"the server failed"}}')
 
-    def _get(self, method: str, path: str) -> Answer:
-        route = self._gets.get(path)
-        allowed = "GET, HEAD" if route else "POST"
-        if route is None and path not in self._posts:
-            what = "there is nothing at this path"
-            raise Problem(404, what, allowed=sorted([*self._gets, *self._posts]))
-        if route is None or method not in {"GET", "HEAD"}:
-            what = "this path does not take this method"
-            raise Problem(405, what, allowed=allowed, headers=((b"allow", allowed.encode()),))
-        return route()
+    def forget(self, request: Request) -> None:
+        """Compute nothing more for a client that went away (``hub.Handler``)."""
+        if request.job is not None:
+            self.batcher.withdraw(request.job, Problem(_LEFT, "the client went away"))
 
-    def _readiness(self) -> Answer:
-        if self.ready:
-            return 200, b'{"ready":true}', _JSON
-        return 503, b'{"ready":false}', _JSON
+    def refuse(self, request: Request, problem: Problem) -> None:
+        """Answer with a problem."""
+        if request.target.startswith(b"/v2"):
+            body = problem.sentence()
+        else:
+            body = chat.refusal(problem) if request.target.startswith(b"/v1/chat") else problem.body()
+        self.send(request, problem.status, body, JSON, problem.headers)
 
-    async def _predict(self, body: bytes) -> Answer:
-        rows, single = self.reader.predict(parse(body))
-        labels, probabilities = await self._compute(rows)
-        names = self.classes
-        predictions = [
-            {"label": names[index], "probabilities": dict(zip(names, values, strict=True))}
-            for index, values in zip(labels.tolist(), probabilities.tolist(), strict=True)
-        ]
-        candidate = self.served.opened.manifest.candidate
-        answer = {"model": candidate, **predictions[0]} if single else {"model": candidate, "predictions": predictions}
-        return 200, orjson.dumps(answer), _JSON
+    def send(
+        self, request: Request, status: int, body: bytes, content: bytes = JSON, headers: tuple[Header, ...] = ()
+    ) -> None:
+        """Send and count an answer."""
+        route = request.route
+        self.metrics.request(route.path if route is not None else "unknown", status)
+        if route is not None and route.computes:
+            self.metrics.latency.observe(perf_counter() - request.started)
+        if request.span is not None:
+            self.tracer.end(request.span, status, rows=request.rows, queue_seconds=request.waited)
+        request.respond(status, body, content, headers)
 
-    async def _infer(self, body: bytes) -> Answer:
-        rows, identifier, wanted = openinference.read(parse(body), self.reader, self._kinds)
-        labels, probabilities = await self._compute(rows)
-        named = [self.classes[index] for index in labels.tolist()]
+    # -------------------------------------------------------------------------------------------------------- prediction
+
+    def _predict(self, request: Request) -> None:
+        rows, single = self.reader.predict(parse(request.content()))
+        self.compute(request, rows, partial(self._predicted, request, single))
+
+    def _predicted(self, request: Request, single: bool, job: Job) -> None:  # noqa: FBT001 - bound by position above
+        self.send(request, 200, orjson.dumps(self.service.worded(job.labels, job.probabilities, single=single)))
+
+    def _infer(self, request: Request) -> None:
+        rows, identifier, wanted = openinference.read(parse(request.content()), self.reader, self._kinds)
+        self.compute(request, rows, partial(self._inferred, request, identifier, wanted))
+
+    def _inferred(self, request: Request, identifier: str | None, wanted: frozenset[str], job: Job) -> None:
+        named = [self.classes[index] for index in job.labels]
         opened = self.served.opened
         answer = openinference.write(
-            self.served.name, opened.version, identifier, named, probabilities, self.classes, wanted
+            self.served.name, opened.version, identifier, named, job.probabilities, self.classes, wanted
         )
-        return 200, orjson.dumps(answer, option=_OPTIONS), _JSON
+        self.send(request, 200, orjson.dumps(answer, option=_OPTIONS))
 
-    async def _compute(self, rows: list[dict[str, Any]]) -> tuple[Any, Any]:
-        due = asyncio.get_running_loop().time() + self.limits.request_seconds
-        labels, probabilities = await self.batcher.submit(rows, due)
-        counts = self.metrics.labels
-        for index in labels.tolist():
-            name = self.classes[index]
-            counts[name] = counts.get(name, 0) + 1
-        return labels, probabilities
+    def compute(self, request: Request, rows: list[Any], answer: Callable[[Job], None]) -> None:
+        """Queue rows; ``answer`` is called with the finished job, or the request is answered with what went wrong.
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        length, expects = self._announced(scope)
-        if length > self.limits.body:
-            await self._refuse_body(receive, drain=not expects)
-        message = await _within(receive, self.limits.body_seconds)
-        body = message.get("body", b"")
-        if message.get("more_body"):
-            body = await self._rest(body, receive)
-        if message["type"] == "http.disconnect":
-            what = "the client went away"
-            raise Problem(400, what)
-        if len(body) > self.limits.body:
-            await self._refuse_body(receive, drain=False)
-        return bytes(body)
+        Raises:
+            Problem: 503 when too much is waiting.
 
-    def _announced(self, scope: Scope) -> tuple[int, bool]:
-        """Return the announced length of the body and whether the client waits for permission to send it."""
-        length, expects = 0, False
-        for name, value in scope["headers"]:
-            if name == b"content-length":
-                length = int(value) if value.isdigit() else 0
-            elif name == b"content-type" and value.split(b";", 1)[0].strip().lower() != _JSON:
-                what = "the body must be JSON"
-                raise Problem(415, what, where="Content-Type", allowed="application/json")
-            elif name == b"content-encoding" and value.strip().lower() != b"identity":
-                what = "compressed bodies are not taken"
-                raise Problem(415, what, where="Content-Encoding", allowed="identity")
-            elif name == b"inference-header-content-length":
-                what = "binary tensors are not supported"
-                raise Problem(400, what, where="Inference-Header-Content-Length", allowed="JSON data")
-            elif name == b"expect":
-                expects = True
-        return length, expects
-
-    async def _rest(self, first: bytes, receive: Receive) -> bytes:
-        parts, size = [first], len(first)
+        """
+        request.rows = len(rows)
+        due = perf_counter() + self.limits.request_seconds
         try:
-            async with asyncio.timeout(self.limits.body_seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        what = "the client went away"
-                        raise Problem(400, what)
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > self.limits.body:
-                        await self._refuse_body(receive, drain=True)
-                    if not message.get("more_body"):
-                        return b"".join(parts)
-        except TimeoutError:
-            raise _slow() from None
+            waits = min(request.due or due, due)
+            request.job = self.batcher.submit(rows, waits, partial(self._computed, request, answer))
+        except Problem:
+            self.metrics.shed += 1
+            raise
 
-    async def _refuse_body(self, receive: Receive, *, drain: bool) -> None:
-        """Answer 413; read what still comes for a moment first, so that the client sees an answer and not a reset."""
-        dropped = 0
+    def _computed(self, request: Request, answer: Callable[[Job], None], job: Job, problem: Problem | None) -> None:
         try:
-            async with asyncio.timeout(2.0):
-                while drain and dropped < _DISCARDED:
-                    message = await receive()
-                    dropped += len(message.get("body", b""))
-                    if not message.get("more_body"):
-                        break
-        except TimeoutError:
-            pass
-        what = "the body is too large"
-        raise Problem(413, what, allowed=f"at most {self.limits.body} bytes", headers=((b"connection", b"close"),))
+            if problem is not None:
+                raise problem
+            request.waited = job.started - job.asked
+            self.metrics.waits.observe(request.waited)
+            counts = self._counts
+            for index in job.labels:
+                counts[index] += 1
+            answer(job)
+        except Problem as found:
+            self.refuse(request, found)
+        except Exception as error:  # noqa: BLE001 - as in ``handle``
+            self._on_fault(error)
+            self.send(request, 500, b'{"error":{"status":500,"what":"the server failed"}}')
 
-    async def _not_http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            await send({"type": "websocket.close", "code": 1000})
-            return
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                self.batcher.start()
-                self.ready = True
-                await send({"type": "lifespan.startup.complete"})
-            else:
-                self.ready = False
-                self.batcher.stop()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
-
-    def _on_batch(self, rows: int) -> None:
+    def _on_batch(self, rows: int, seconds: float) -> None:
         self.metrics.batches.observe(rows)
+        self.metrics.compute += seconds
 
     def _on_fault(self, error: BaseException) -> None:
         """Log where the fault was, never its message: that may repeat a row."""
@@ -256,22 +301,21 @@ class App:
         logger.error("fault: %s at %s", type(error).__name__, where)
 
 
-async def _within(receive: Receive, seconds: float) -> MutableMapping[str, Any]:
-    try:
-        async with asyncio.timeout(seconds):
-            return await receive()
-    except TimeoutError:
-        raise _slow() from None
-
-
-def _slow() -> Problem:
-    what = "the body did not arrive in time"
-    return Problem(408, what, headers=((b"connection", b"close"),))
-
-
-async def _respond(send: Send, status: int, body: bytes, content: bytes, headers: tuple[Header, ...]) -> None:
-    fields = [(b"content-type", content), (b"content-length", b"%d" % len(body)), *headers]
-    if content is _HTML:
-        fields += docs.HEADERS
-    await send({"type": "http.response.start", "status": status, "headers": fields})
-    await send({"type": "http.response.body", "body": body})
+def _check_body(request: Request) -> None:
+    """Refuse bodies that are not plain JSON; note how long the client will wait."""
+    for name, value in request.headers:
+        if name == b"content-type":
+            if value != JSON and value.split(b";", 1)[0].strip().lower() != JSON:
+                what = "the body must be JSON"
+                raise Problem(415, what, where="Content-Type", allowed="application/json")
+        elif name == b"content-encoding":
+            if value.strip().lower() != b"identity":
+                what = "compressed bodies are not taken"
+                raise Problem(415, what, where="Content-Encoding", allowed="identity")
+        elif name == b"inference-header-content-length":
+            what = "binary tensors are not supported"
+            raise Problem(400, what, where="Inference-Header-Content-Length", allowed="JSON data")
+        elif name in _PATIENCE:
+            if not value.isdigit() or len(value) > 9:
+                raise Problem(400, "must be whole milliseconds", where=name.decode(), allowed="1 to 999999999")
+            request.due = request.started + int(value) / 1000.0

@@ -1,8 +1,9 @@
 """Dynamic batching without a waiting window: while one batch runs, what arrives becomes the next one.
 
-One queue, one compute thread. A request of many rows is taken in pieces and goes to the back of the queue between
-them, so that a small one never waits for all of it. A batch that fails is halved until the rows to blame are alone:
-the other requests in it are answered as if nothing had happened.
+One queue. Who computes is either the event loop itself (*inline*, for models cheaper than a thread hand-off) or N compute
+threads. A request of many rows is taken in pieces and goes to the back of the queue between them, so that a small one never
+waits for all of it. A request that cannot be answered in time any more is shed before it costs anything. Answers travel by
+callback: a future per request would cost more than a small model.
 """
 
 from __future__ import annotations
@@ -11,240 +12,325 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from time import perf_counter, thread_time
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from bakeoff.serving.computing import Compute, Outcome, Row
+from bakeoff.serving.curve import Tuner
+from bakeoff.serving.pressure import Pressure
 from bakeoff.serving.problems import Problem
 
-Row = dict[str, Any]
+Done = Callable[["Job", Problem | None], None]
+Join = Callable[[list[Sequence[Any]]], Sequence[Row]]
+Piece = tuple["Job", int, int]
+
+_FAR = float("inf")
+_BLOCKED = 0.05
+"""Seconds an inline batch may hold the event loop; a model that takes longer gets a thread from then on."""
 
 
-class Predictor(Protocol):
-    """What computes: ``data.transforms.rule.Classifier`` in production."""
-
-    def predict(self, rows: Sequence[Row]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return class indices (n,) and probabilities (n, k)."""
-
-
-@dataclass(eq=False)
 class Job:
-    """One request: its rows, and its answer as it fills. ``bad`` holds the indices of rows that could not be computed."""
+    """One request: its rows, and its answer as it fills.
 
-    rows: list[Row]
-    future: asyncio.Future[Answer]
-    due: float
-    labels: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
-    taken: int = 0
-    left: int = 0
-    bad: list[int] = field(default_factory=list)
+    ``bad`` holds the indices of rows that could not be computed, ``booked`` says how many rows of its next piece were counted as
+    being ahead of others: the size of batches may change before they are taken.
+    """
 
+    __slots__ = ("asked", "bad", "booked", "done", "due", "labels", "left", "probabilities", "rows", "started", "taken")
 
-Answer = tuple[NDArray[np.int64], NDArray[np.float64]]
-Piece = tuple[Job, int, int]
+    def __init__(self, rows: Sequence[Any], due: float, done: Done, asked: float) -> None:
+        self.rows, self.due, self.done, self.asked = rows, due, done, asked
+        self.taken, self.booked, self.left, self.started = 0, 0, len(rows), asked
+        self.labels: list[int] = []
+        self.probabilities: list[list[float]] = []
+        self.bad: list[int] = []
 
 
 class Batcher:
-    """Greedy batches in one worker thread.
+    """Greedy batches from one queue. All methods are for the event loop's thread.
 
     Args:
-        predictor: computes labels and probabilities; used from the worker thread only.
-        classes: number of classes.
+        computes: one per compute thread; with ``inline`` the first one runs on the event loop.
+        join: makes one sequence of rows of the rows of several requests.
         size: rows of a batch at most.
         queue: rows that may wait before requests are shed.
-        canary: a row the model handles; tells a bad row from a broken model.
-        on_batch: called on the event loop with the rows of each finished batch.
+        pressure: knows how long a row takes and how long one may wait.
+        inline: compute on the event loop.
+        on_batch: called on the event loop with the rows of each finished batch and the seconds it took.
         on_fault: called on the event loop with an exception of the model (never with row content).
+
+    Attributes:
+        tuner: learns from the batches how large they should be, if set.
+        clock: of what a batch costs, read in the thread that computes it.
 
     """
 
     def __init__(
-        self, predictor: Predictor, classes: int, *, size: int, queue: int, canary: Row,
-        on_batch: Callable[[int], None] | None = None, on_fault: Callable[[BaseException], None] | None = None,
+        self, computes: Sequence[Compute], join: Join, *, size: int, queue: int, pressure: Pressure | None = None,
+        inline: bool = False, on_batch: Callable[[int, float], None] | None = None,
+        on_fault: Callable[[BaseException], None] | None = None,
     ) -> None:  # fmt: skip
-        self._predictor, self._classes, self._size, self._limit, self._canary = predictor, classes, size, queue, canary
+        self._computes, self._join, self.size, self._limit = list(computes), join, size, queue
+        self.pressure = pressure or Pressure(len(self._computes), _FAR)
+        self.inline = inline
+        self.tuner: Tuner | None = None
+        self.clock: Callable[[], float] = thread_time
         self._on_batch, self._on_fault = on_batch or _nothing, on_fault or _nothing
         self._jobs: deque[Job] = deque()
-        self._ready = threading.Condition()
-        self._waiting = 0
+        self._lock = threading.Lock()
+        self._bells: list[Any] = []
         self._open: set[Job] = set()
-        self._stopped = False
-        self._healthy = False
+        self._stopped = self._scheduled = False
+        self.waiting = self.computing = self._ahead = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._work, name="bakeoff-compute", daemon=True)
-
-    @property
-    def waiting(self) -> int:
-        """Rows in the queue."""
-        return self._waiting
 
     @property
     def inflight(self) -> int:
         """Requests not answered yet."""
         return len(self._open)
 
+    @property
+    def delay(self) -> float:
+        """Seconds a row that comes now is expected to wait before it is computed."""
+        return self.pressure.delay(self.ahead)
+
+    @property
+    def ahead(self) -> int:
+        """Rows that are computed before those of a request that comes now: of a large request only its next piece is."""
+        return self._ahead + self.computing
+
     def start(self) -> None:
-        """Start the compute thread; call it on the event loop."""
+        """Start computing; call it on the event loop."""
         self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        if not self.inline:
+            self._start_threads()
+
+    def _start_threads(self) -> None:
+        for number, compute in enumerate(self._computes):
+            name = f"bakeoff-compute-{number}"
+            threading.Thread(target=self._work, args=(compute,), name=name, daemon=True).start()
 
     def stop(self) -> None:
-        """Let the compute thread end after its current batch."""
-        with self._ready:
+        """Let the compute threads end after what is queued."""
+        with self._lock:
             self._stopped = True
-            self._ready.notify()
+        self._ring(len(self._bells))
 
-    def submit(self, rows: list[Row], due: float) -> asyncio.Future[Answer]:
-        """Queue a request; the future holds labels (n,) and probabilities (n, k), or raises ``Problem``.
+    def refusal(self, count: int = 1) -> Problem | None:
+        """Return why ``count`` more rows cannot be taken now, if so; an empty queue takes anything."""
+        if not self.waiting:
+            return None
+        if self.waiting + count > self._limit or not self.pressure.bearable(self.ahead + min(count, self.size)):
+            seconds = self.pressure.retry_after(self.ahead)
+            what = "too many requests are waiting; try again"
+            return Problem(503, what, headers=((b"retry-after", b"%d" % seconds),))
+        return None
+
+    def submit(self, rows: Sequence[Any], due: float, done: Done) -> Job:
+        """Queue a request.
 
         Args:
-            rows: validated rows, at least one.
-            due: event-loop time after which ``expire`` gives the request up.
+            rows: validated rows, at least one, in the form ``join`` takes.
+            due: ``time.perf_counter`` after which the answer is of no use; ``expire`` gives the request up.
+            done: called once on the event loop with the job, and with a problem unless its answer is complete.
 
         Raises:
             Problem: 503 with Retry-After when too much is waiting.
 
         """
-        assert self._loop is not None  # noqa: S101 - start() comes first
-        count = len(rows)
-        if self._waiting and self._waiting + count > self._limit:
-            what = "too many requests are waiting; try again"
-            raise Problem(503, what, headers=((b"retry-after", b"1"),))
-        job = Job(
-            rows,
-            self._loop.create_future(),
-            due,
-            np.empty(count, np.int64),
-            np.empty((count, self._classes)),
-            left=count,
-        )
+        if self.waiting and (refusal := self.refusal(len(rows))) is not None:
+            raise refusal
+        job = Job(rows, due, done, perf_counter())
         self._open.add(job)
-        with self._ready:
-            self._waiting += count
-            self._jobs.append(job)
-            self._ready.notify()
-        return job.future
+        with self._lock:
+            self.waiting += len(rows)
+            self._append(job, len(rows))
+        if not self._scheduled and (self.inline or self._bells):
+            # at the end of this turn of the event loop, so that requests that arrived together are computed together
+            self._scheduled = True
+            assert self._loop is not None  # noqa: S101 - start() comes first
+            self._loop.call_soon(self._wake)
+        return job
 
     def expire(self, now: float) -> None:
         """Answer requests that are overdue with 504; rows of theirs that still wait are dropped."""
         for job in [job for job in self._open if job.due < now]:
-            with self._ready:
-                if job in self._jobs:
-                    self._jobs.remove(job)
-                    self._waiting -= len(job.rows) - job.taken
-            what = "the model did not answer in time"
-            self._close(job, Problem(504, what))
+            self.withdraw(job, _late())
 
-    def _take(self) -> list[Piece]:
-        """Take up to a batch of rows, oldest request first; called with the lock held."""
-        pieces: list[Piece] = []
-        room = self._size
-        while self._jobs and room:
-            job = self._jobs.popleft()
-            stop = min(job.taken + room, len(job.rows))
-            pieces.append((job, job.taken, stop))
-            room -= stop - job.taken
-            self._waiting -= stop - job.taken
-            job.taken = stop
-            if stop < len(job.rows):
-                self._jobs.append(job)
-        return pieces
-
-    def _work(self) -> None:
-        while True:
-            with self._ready:
-                while not self._jobs and not self._stopped:
-                    self._ready.wait()
-                if not self._jobs:
-                    return
-                pieces = self._take()
-            rows = [row for job, start, stop in pieces for row in job.rows[start:stop]]
-            outcome: Answer | BaseException
-            bad: set[int] = set()
-            self._healthy = False
-            try:
-                outcome = self._compute(rows, bad)
-            except Exception as error:  # noqa: BLE001 - whatever a model raises is an answer to give, not the end of the server
-                outcome = error
-            self._tell(pieces, outcome, bad)
-
-    def _tell(self, pieces: list[Piece], outcome: Answer | BaseException, bad: set[int]) -> None:
-        assert self._loop is not None  # noqa: S101
-        try:
-            self._loop.call_soon_threadsafe(self._finish, pieces, outcome, bad)
-        except RuntimeError:
-            # The loop was closed: the process is going down and nobody waits for the answer any more.
-            self._stopped = True
-
-    def _compute(self, rows: list[Row], bad: set[int]) -> Answer:
-        try:
-            return self._checked(rows)
-        except Exception as error:  # noqa: BLE001 - a model may raise anything; the rows to blame are found below
-            if len(rows) == 1:
-                self._blame(error)
-                bad.add(0)
-                return np.zeros(1, np.int64), np.zeros((1, self._classes))
-        half = len(rows) // 2
-        right: set[int] = set()
-        first, second = self._compute(rows[:half], bad), self._compute(rows[half:], right)
-        bad.update(index + half for index in right)
-        return np.concatenate((first[0], second[0])), np.concatenate((first[1], second[1]))
-
-    def _checked(self, rows: list[Row]) -> Answer:
-        labels, probabilities = self._predictor.predict(rows)
-        if probabilities.shape != (len(rows), self._classes) or labels.shape != (len(rows),):
-            message = "the model returned the wrong shape"
-            raise ValueError(message)
-        if not np.isfinite(probabilities).all():
-            message = "the model returned a number that is not finite"
-            raise ValueError(message)
-        return labels, probabilities
-
-    def _blame(self, error: Exception) -> None:
-        """Raise ``error`` again when the model fails on a row it is known to handle: then the row is not to blame."""
-        if self._healthy:
+    def withdraw(self, job: Job, problem: Problem) -> None:
+        """Give a job up, if it is not answered yet: rows of it that still wait are not computed."""
+        if job not in self._open:
             return
-        try:
-            self._checked([self._canary])
-        except Exception:  # noqa: BLE001 - any failure of the canary means the model is broken
-            raise error from None
-        self._healthy = True
+        with self._lock:
+            if job.taken < len(job.rows):
+                self._jobs.remove(job)
+                self._unbook(job)
+                job.taken = len(job.rows)
+        self._close(job, problem)
 
-    def _finish(self, pieces: list[Piece], outcome: Answer | BaseException, bad: set[int]) -> None:
-        self._on_batch(sum(stop - start for _, start, stop in pieces))
+    def _append(self, job: Job, left: int) -> None:
+        """Queue a job, or what is left of one; called with the lock held, as is ``_unbook``."""
+        job.booked = min(left, self.size)
+        self._ahead += job.booked
+        self._jobs.append(job)
+
+    def _unbook(self, job: Job) -> None:
+        """Take a job's rows off the books."""
+        self.waiting -= len(job.rows) - job.taken
+        self._ahead -= job.booked
+
+    # ------------------------------------------------------------------------------------------------------- computing
+
+    def _wake(self) -> None:
+        self._scheduled = False
+        if self.inline:
+            self._run_inline()
+        else:
+            self._ring(-(-self.waiting // max(1, self.size)))
+
+    def _ring(self, count: int) -> None:
+        """Wake up to ``count`` idle compute threads."""
+        with self._lock:
+            bells = [self._bells.pop() for _ in range(min(count, len(self._bells)))]
+        for bell in bells:
+            bell.release()
+
+    def _run_inline(self) -> None:
+        pieces, late = self._take()
+        begin, spent = perf_counter(), self.clock()
+        outcome = self._run(self._computes[0], pieces) if pieces else None
+        seconds = perf_counter() - begin
+        self._finish(pieces, late, outcome, seconds, self.clock() - spent)
+        if seconds > _BLOCKED:
+            self.inline = False
+            self._start_threads()
+        elif self._jobs and not self._scheduled:
+            self._scheduled = True
+            assert self._loop is not None  # noqa: S101
+            self._loop.call_soon(self._wake)
+
+    def _work(self, compute: Compute) -> None:
+        bell = threading.Lock()
+        bell.acquire()
+        while True:
+            with self._lock:
+                idle = not self._jobs
+                if idle:
+                    if self._stopped:
+                        return
+                    self._bells.append(bell)
+            if idle:
+                bell.acquire()
+                continue
+            pieces, late = self._take()
+            if not pieces and not late:
+                continue
+            begin, spent = perf_counter(), self.clock()
+            outcome = self._run(compute, pieces) if pieces else None
+            seconds, spent = perf_counter() - begin, self.clock() - spent
+            try:
+                assert self._loop is not None  # noqa: S101
+                self._loop.call_soon_threadsafe(self._finish, pieces, late, outcome, seconds, spent)
+            except RuntimeError:
+                return  # the loop was closed: the process is going down and nobody waits for the answer any more
+
+    def _take(self) -> tuple[list[Piece], list[Job]]:
+        """Take up to a batch of rows, oldest request first, and set aside what cannot be answered in time."""
+        pieces: list[Piece] = []
+        late: list[Job] = []
+        now = perf_counter()
+        with self._lock:
+            room = size = self.size
+            jobs = self._jobs
+            while jobs and room:
+                job = jobs.popleft()
+                count = len(job.rows)
+                self._unbook(job)
+                if self.pressure.hopeless(job.asked, job.due, now):
+                    job.taken = count
+                    late.append(job)
+                    continue
+                if not job.taken:
+                    job.started = now
+                stop = min(job.taken + room, count)
+                pieces.append((job, job.taken, stop))
+                room -= stop - job.taken
+                job.taken = stop
+                if stop < count:
+                    self.waiting += count - stop
+                    self._append(job, count - stop)
+            self.computing += size - room
+        return pieces, late
+
+    def _run(self, compute: Compute, pieces: list[Piece]) -> Outcome | BaseException:
+        try:
+            parts = [job.rows if stop - start == len(job.rows) else job.rows[start:stop] for job, start, stop in pieces]
+            return compute.run(self._join(parts))
+        except Exception as error:  # noqa: BLE001 - whatever a model raises is an answer to give, not the end of the server
+            return error
+
+    # ------------------------------------------------------------------------------------------------------- answering
+
+    def _finish(
+        self,
+        pieces: list[Piece],
+        late: list[Job],
+        outcome: Outcome | BaseException | None,
+        seconds: float,
+        spent: float,
+    ) -> None:
+        for job in late:
+            self._close(job, _late())
+        if outcome is None:
+            return
+        rows = sum(stop - start for _, start, stop in pieces)
+        with self._lock:
+            self.computing -= rows
+        self._on_batch(rows, seconds)
         if isinstance(outcome, BaseException):
             self._on_fault(outcome)
             for job, _, _ in pieces:
                 self._close(job, Problem(500, "the model failed"))
             return
-        labels, probabilities = outcome
+        self.pressure.learn(rows, seconds)
+        if self.tuner is not None:
+            size = self.tuner.learn(rows, spent)
+            with self._lock:
+                self.size = size
         offset = 0
         for job, start, stop in pieces:
             end = offset + stop - start
-            job.labels[start:stop] = labels[offset:end]
-            job.probabilities[start:stop] = probabilities[offset:end]
-            if bad:
-                job.bad += [start + index - offset for index in sorted(bad) if offset <= index < end]
-            job.left -= stop - start
+            self._fill(job, start, outcome, offset, end)
             offset = end
-            if not job.left:
-                self._close(job)
+
+    def _fill(self, job: Job, start: int, outcome: Outcome, offset: int, end: int) -> None:
+        if job.left == end - offset and not start:
+            job.labels, job.probabilities = outcome.labels[offset:end], outcome.probabilities[offset:end]
+        else:  # one of several pieces, which may come back in any order
+            if not job.labels:
+                job.labels, job.probabilities = [0] * len(job.rows), [[]] * len(job.rows)
+            job.labels[start : start + end - offset] = outcome.labels[offset:end]
+            job.probabilities[start : start + end - offset] = outcome.probabilities[offset:end]
+        if outcome.bad:
+            job.bad += [start + index - offset for index in sorted(outcome.bad) if offset <= index < end]
+        job.left -= end - offset
+        if not job.left:
+            self._close(job)
 
     def _close(self, job: Job, problem: Problem | None = None) -> None:
-        self._open.discard(job)
-        if job.future.done():
+        if job not in self._open:
             return
+        self._open.discard(job)
         if problem is None and job.bad:
             where = ", ".join(f"row {index}" for index in sorted(job.bad)[:8])
             problem = Problem(422, "the model cannot process this row", where=where)
-        if problem is not None:
-            job.future.set_exception(problem)
-        else:
-            job.future.set_result((job.labels, job.probabilities))
+        job.done(job, problem)
 
 
-def _nothing(_: object) -> None:
+def _late() -> Problem:
+    what = "the model did not answer in time"
+    return Problem(504, what)
+
+
+def _nothing(*_: object) -> None:
     """Do nothing."""

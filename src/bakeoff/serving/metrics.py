@@ -53,9 +53,11 @@ class Metrics:
         self._gauges = gauges
         self.requests: dict[tuple[str, int], int] = {}
         self.latency = Histogram(_SECONDS)
+        self.waits = Histogram(_SECONDS)
         self.batches = Histogram(_ROWS)
-        self.labels: dict[str, int] = {}
-        self.faults = 0
+        self.labels: Callable[[], dict[str, int]] = dict
+        self.faults = self.shed = 0
+        self.compute = 0.0
 
     def request(self, route: str, status: int) -> None:
         """Count one answered request."""
@@ -81,12 +83,20 @@ class Metrics:
             buckets=self.latency.buckets(), sum_value=self.latency.sum,
         )  # fmt: skip
         yield HistogramMetricFamily(
+            "bakeoff_wait_seconds", "Seconds that requests waited before they were computed.",
+            buckets=self.waits.buckets(), sum_value=self.waits.sum,
+        )  # fmt: skip
+        yield HistogramMetricFamily(
             "bakeoff_batch_rows", "Rows computed together.", buckets=self.batches.buckets(), sum_value=self.batches.sum
         )
         predicted = CounterMetricFamily("bakeoff_predictions", "Rows by the label they were given.", labels=["label"])
-        for label, count in sorted(self.labels.items()):
+        for label, count in sorted(self.labels().items()):
             predicted.add_metric([label], count)
         yield predicted
+        yield CounterMetricFamily("bakeoff_compute_seconds", "Seconds spent computing batches.", value=self.compute)
+        yield CounterMetricFamily(
+            "bakeoff_shed_requests", "Requests refused because too much was waiting.", value=self.shed
+        )
         yield CounterMetricFamily(
             "bakeoff_model_faults", "Batches on which the model failed altogether.", value=self.faults
         )

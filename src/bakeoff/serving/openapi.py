@@ -8,11 +8,18 @@ from bakeoff.schema.contract import Manifest
 from bakeoff.serving.limits import Limits
 
 _REF = "#/components/schemas/"
+_GIVEN = {"text": "string", "category": "string", "number": "number"}
 
 
-def document(manifest: Manifest, name: str, limits: Limits) -> dict[str, Any]:
-    """Return the OpenAPI document as JSON data."""
-    return {
+_EVENTS: dict[str, dict[str, Any]] = {"chat": {"text/event-stream": {"schema": {}}}}
+"""Operations that may also answer with a stream of events."""
+_HEALTH = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
+
+
+def document(manifest: Manifest, name: str, limits: Limits, *, keyed: bool = False) -> dict[str, Any]:
+    """Return the OpenAPI document as JSON data; ``keyed``: clients must show an API key."""
+    paths = _paths(manifest, name)
+    described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": name,
@@ -21,20 +28,48 @@ def document(manifest: Manifest, name: str, limits: Limits) -> dict[str, Any]:
             "license": {"name": ", ".join(manifest.licences) or "see the bundle"},
         },
         "servers": [{"url": "/"}],
-        "paths": _paths(name),
-        "components": {"schemas": _schemas(manifest, limits)},
+        "paths": paths,
+        "components": {"schemas": _schemas(manifest, name, limits)},
     }
+    _guard(paths)
+    if keyed:
+        bearer = {"type": "http", "scheme": "bearer", "description": "An API key; X-API-Key takes it as well."}
+        described["components"]["securitySchemes"] = {"key": bearer}
+        described["security"] = [{"key": []}]
+        for path in _HEALTH:
+            paths[path]["get"]["security"] = []
+    return described
 
 
-def _paths(name: str) -> dict[str, Any]:
+def _guard(paths: dict[str, Any]) -> None:
+    """Add what every route but the health checks may answer before it is looked at."""
+    refusals = {"401": "No API key, or an unknown one", "429": "This client asks too often"}
+    for path, methods in paths.items():
+        for operation in methods.values():
+            responses = operation["responses"]
+            error = responses["400"]["content"] if "400" in responses else _content("Problem")
+            for status, what in refusals.items() if path not in _HEALTH else ():
+                responses[status] = {"description": what, "content": error}
+            operation["responses"] = dict(sorted(responses.items()))
+
+
+def _paths(manifest: Manifest, name: str) -> dict[str, Any]:
     model = f"/v2/models/{name}"
     errors = {
         "400": "Not JSON, or the protocol is broken", "408": "The body did not arrive in time", "413": "Body too large",
         "415": "Not application/json", "422": "A row is not what the model reads", "503": "Overloaded or going down; retry",
         "504": "The model did not answer in time",
     }  # fmt: skip
+    chat = {
+        "/v1/chat/completions": {
+            "post": _post("chat", "OpenAI chat: the label is the answer 对话", "ChatRequest", "ChatResponse",
+                          {**errors, "404": "No such model here"}, "ChatError"),
+        },
+        "/v1/models": {"get": _get("models", "OpenAI: models 模型", "Any")},
+    }  # fmt: skip
     return {
         "/v1/predict": {"post": _post("predict", "Predict 预测", "PredictRequest", "PredictResponse", errors, "Error")},
+        "/v1/status": {"get": _get("status", "How it computes, and how long one waits 状态", "Any")},
         "/v1/contract": {"get": _get("contract", "The promises of this model 契约", "Contract")},
         "/healthz": {"get": _get("alive", "Liveness 存活", "Any")},
         "/readyz": {"get": _get("ready", "Readiness 就绪", "Any", unready=True)},
@@ -49,7 +84,12 @@ def _paths(name: str) -> dict[str, Any]:
         f"{model}/infer": {
             "post": _post("infer", "Open Inference Protocol: infer", "InferRequest", "InferResponse", errors, "V2Error")
         },
+        **(chat if _reads_text(manifest) else {}),
     }
+
+
+def _reads_text(manifest: Manifest) -> bool:
+    return len(manifest.inputs) == 1 and manifest.inputs[0].kind == "text"
 
 
 def _post(
@@ -60,7 +100,7 @@ def _post(
         "summary": summary,
         "requestBody": {"required": True, "content": _content(request)},
         "responses": {
-            "200": {"description": "Answered", "content": _content(response)},
+            "200": {"description": "Answered", "content": _content(response) | _EVENTS.get(identifier, {})},
             **{status: {"description": what, "content": _content(error)} for status, what in errors.items()},
         },
     }
@@ -86,7 +126,7 @@ def _content(name: str) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": _REF + name}}}
 
 
-def _schemas(manifest: Manifest, limits: Limits) -> dict[str, Any]:
+def _schemas(manifest: Manifest, name: str, limits: Limits) -> dict[str, Any]:
     labels = {"type": "string", "enum": list(manifest.classes)}
     share = {"type": "number", "minimum": 0, "maximum": 1}
     prediction = {
@@ -108,10 +148,12 @@ def _schemas(manifest: Manifest, limits: Limits) -> dict[str, Any]:
             "type": "object", "required": ["status", "what"], "properties": {
                 "status": {"type": "integer"}, "what": {"type": "string"}, "where": {"type": "string"},
                 "got": {"type": "string"}, "allowed": {}}}}},
+        "Problem": {"type": "object", "required": ["error"], "properties": {"error": {}}},
         "V2Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
         "Contract": {"type": "object"},
         "Any": {"type": "object"},
         **_protocol(manifest),
+        **(_chat(manifest, name, limits) if _reads_text(manifest) else {}),
     }  # fmt: skip
 
 
@@ -126,7 +168,10 @@ def _row(manifest: Manifest, limits: Limits) -> dict[str, Any]:
         "description": "Absent columns and null are missing values; at least one column must be given.",
         "properties": {column.name: kinds[column.kind] for column in manifest.inputs},
         "additionalProperties": False,
-        "minProperties": 1,
+        "anyOf": [
+            {"required": [column.name], "properties": {column.name: {"type": _GIVEN[column.kind]}}}
+            for column in manifest.inputs
+        ],
     }
 
 
@@ -134,12 +179,20 @@ def _forms(manifest: Manifest, limits: Limits) -> list[dict[str, Any]]:
     row = {"$ref": _REF + "Row"}
     many = {"type": "array", "minItems": 1, "maxItems": limits.rows}
     forms: dict[str, dict[str, Any]] = {"row": row, "rows": {**many, "items": row}}
-    if len(manifest.inputs) == 1 and manifest.inputs[0].kind == "text":
+    if _reads_text(manifest):
         forms["texts"] = {**many, "items": {"type": "string", "maxLength": limits.text}}
+    cells = [{"type": [_GIVEN[column.kind], "null"], **_longest(column.kind, limits)} for column in manifest.inputs]
+    forms["values"] = {**many, "items": {
+        "type": "array", "prefixItems": cells, "items": False, "minItems": len(cells), "maxItems": len(cells),
+        "contains": {"not": {"type": "null"}}}}  # fmt: skip
     return [
         {"type": "object", "properties": {name: form}, "required": [name], "additionalProperties": False}
         for name, form in forms.items()
     ]
+
+
+def _longest(kind: str, limits: Limits) -> dict[str, int]:
+    return {} if kind == "number" else {"maxLength": limits.text}
 
 
 def _protocol(manifest: Manifest) -> dict[str, Any]:
@@ -157,4 +210,34 @@ def _protocol(manifest: Manifest) -> dict[str, Any]:
         "InferResponse": {"type": "object", "required": ["model_name", "outputs"], "properties": {
             "model_name": {"type": "string"}, "model_version": {"type": "string"}, "id": {"type": "string"},
             "outputs": {"type": "array", "items": answer}}},
+    }  # fmt: skip
+
+
+def _chat(manifest: Manifest, name: str, limits: Limits) -> dict[str, Any]:
+    part = {
+        "type": "object",
+        "required": ["type", "text"],
+        "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+    }
+    content = {
+        "oneOf": [
+            {"type": "string", "maxLength": limits.text},
+            {"type": "array", "minItems": 1, "items": part},
+            {"type": "null"},
+        ]
+    }
+    message = {
+        "type": "object", "required": ["role"],
+        "properties": {"role": {"enum": ["system", "developer", "user", "assistant", "tool"]}, "content": content},
+    }  # fmt: skip
+    return {
+        "ChatRequest": {"type": "object", "required": ["model", "messages"], "properties": {
+            "model": {"enum": [name, manifest.candidate]}, "n": {"enum": [1, None]}, "stream": {"type": ["boolean", "null"]},
+            "messages": {"type": "array", "minItems": 1, "items": message, "contains": {
+                "type": "object", "required": ["role"], "properties": {"role": {"const": "user"}}}},
+            "logprobs": {"type": ["boolean", "null"]}, "top_logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": 20}}},
+        "ChatResponse": {"type": "object", "required": ["id", "object", "created", "model", "choices"], "properties": {
+            "choices": {"type": "array", "minItems": 1}}},
+        "ChatError": {"type": "object", "required": ["error"], "properties": {"error": {
+            "type": "object", "required": ["message", "type", "code"], "properties": {"message": {"type": "string"}}}}},
     }  # fmt: skip

@@ -1,7 +1,8 @@
 """The Open Inference Protocol v2 (KServe, Triton): documents in, documents out.
 
 Columns are input tensors by name: BYTES for text and categories, FP64 (or any number type) for numbers; ``null`` is a
-missing value. Outputs: ``label`` BYTES (n) and ``probabilities`` FP32 (n, k) in row-major order.
+missing value. A model of numbers only also takes one tensor ``values`` [n, columns].
+Outputs: ``label`` BYTES (n) and ``probabilities`` FP32 (n, k) in row-major order.
 Source: https://github.com/kserve/open-inference-protocol (REST).
 """
 
@@ -11,14 +12,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from bakeoff.schema.artifact import InputColumn
-from bakeoff.serving.parsing import Reader, Row
+from bakeoff.serving.parsing import Reader
 from bakeoff.serving.problems import Problem, kind
 
 _NUMBERS = ("FP64", "FP32", "FP16", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")
+_CELLS = frozenset({float, int, type(None)})
 _FIELDS = frozenset({"id", "inputs", "outputs", "parameters"})
+VALUES = "values"
 _TENSOR = frozenset({"name", "shape", "datatype", "data", "parameters"})
 OUTPUTS = ("label", "probabilities")
 
@@ -42,11 +45,12 @@ def metadata(name: str, version: str, platform: str, inputs: Sequence[InputColum
 
 def read(
     document: dict[str, Any], reader: Reader, kinds: Mapping[str, str]
-) -> tuple[list[Row], str | None, frozenset[str]]:
+) -> tuple[list[Any], str | None, frozenset[str]]:
     """Return rows, the request's id and the outputs it wants.
 
     Raises:
-        Problem: 400 where the protocol is broken (the protocol's own status for it).
+        Problem: 400 where the protocol is broken (the protocol's own status for it), data that do not have the shape and type they
+            are said to have among it; 422 where the protocol is kept, but the model does not take such a row.
 
     """
     _only(document, _FIELDS, "")
@@ -54,6 +58,14 @@ def read(
     if not isinstance(tensors, list) or not tensors:
         what = "must be a non-empty array of tensors"
         raise Problem(400, what, where="inputs", got=kind(tensors))
+    if (
+        reader.numeric
+        and len(tensors) == 1
+        and isinstance(tensors[0], dict)
+        and tensors[0].get("name") == VALUES not in kinds
+    ):
+        rows = _matrix(tensors[0], reader)
+        return rows, _identifier(document.get("id")), _wanted(document.get("outputs"))
     columns: dict[str, list[Any]] = {}
     for index, tensor in enumerate(tensors):
         name, data = _tensor(tensor, f"inputs[{index}]", kinds)
@@ -79,7 +91,7 @@ def write(
     version: str,
     identifier: str | None,
     labels: Sequence[str],
-    probabilities: NDArray[np.float64],
+    probabilities: ArrayLike,
     classes: Sequence[str],
     wanted: frozenset[str],
 ) -> dict[str, Any]:
@@ -95,6 +107,33 @@ def write(
         })  # fmt: skip
     answer: dict[str, Any] = {"model_name": name, "model_version": version, "outputs": outputs}
     return answer if identifier is None else {**answer, "id": identifier}
+
+
+def _matrix(tensor: dict[str, Any], reader: Reader) -> list[Any]:
+    where, width = "inputs[0]", len(reader.names)
+    _only(tensor, _TENSOR, where)
+    if tensor.get("datatype") not in _NUMBERS:
+        what = "wrong datatype for numbers"
+        raise Problem(400, what, where=f"{where}.datatype", allowed=_NUMBERS)
+    shape, data = tensor.get("shape"), tensor.get("data")
+    count = shape[0] if isinstance(shape, list) and shape else None
+    if shape != [count, width] or isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        what = "the shape of the matrix must be [n, columns] with n at least 1"
+        raise Problem(400, what, where=f"{where}.shape", allowed=f"[n, {width}]")
+    reader.within(count, f"{where}.shape")
+    if not isinstance(data, list):
+        what = "must be an array"
+        raise Problem(400, what, where=f"{where}.data", got=kind(data))
+    if len(data) == count * width and (width > 1 or not isinstance(data[0], list)):
+        data = [data[at : at + width] for at in range(0, len(data), width)]
+    if len(data) != count:
+        what = "data does not have as many values as the shape says"
+        raise Problem(400, what, where=f"{where}.data", got=str(len(data)), allowed=str(count * width))
+    for index, row in enumerate(data):
+        if not isinstance(row, list) or len(row) != width or not _CELLS.issuperset(map(type, row)):
+            what = "must be an array of one number per column, as the shape and the datatype say"
+            raise Problem(400, what, where=f"{where}.data[{index}]", got=kind(row), allowed=str(width))
+    return reader.positional(data, f"{where}.data")
 
 
 def _tensor(tensor: object, where: str, kinds: Mapping[str, str]) -> tuple[str, list[Any]]:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import orjson
 
+from bakeoff.data.transforms.tabular import Table
 from bakeoff.schema.artifact import InputColumn
 from bakeoff.serving.limits import Limits
 from bakeoff.serving.problems import Problem, kind
 
 Row = dict[str, Any]
 _SHOWN = 20
+_NUMBERS = frozenset({float, int})
+_CELLS = frozenset({float, int, type(None)})
 
 
 def parse(body: bytes | bytearray) -> dict[str, Any]:
@@ -40,6 +45,9 @@ def parse(body: bytes | bytearray) -> dict[str, Any]:
 class Reader:
     """Turns documents into rows of one model; built once at start-up.
 
+    Where every column is a number (``numeric``), a row is the list of its values in the order of ``inputs`` and never a
+    mapping; ``join`` makes one matrix of the rows of a whole batch.
+
     Args:
         inputs: the columns the model reads.
         limits: bounds on rows and characters.
@@ -53,17 +61,26 @@ class Reader:
         self._checks: dict[str, Callable[[Any, str], Any]] = {
             column.name: self._number if column.kind == "number" else self._string for column in inputs
         }
+        self.numeric = all(column.kind == "number" for column in inputs)
+        self.forms: tuple[str, ...] = ("row", "rows", "values")
         texts = [column.name for column in inputs if column.kind == "text"]
         self.text_column = texts[0] if len(inputs) == 1 and texts else None
+        if self.text_column:
+            self.forms = ("row", "rows", "texts", "values")
 
-    def predict(self, document: dict[str, Any]) -> tuple[list[Row], bool]:
+    def join(self, pieces: list[Sequence[Any]]) -> Sequence[Any]:
+        """Make one sequence of rows, as the model takes them, of the rows of several requests."""
+        rows = pieces[0] if len(pieces) == 1 else list(chain.from_iterable(pieces))
+        return Table(self.names, np.array(rows, dtype=np.float64)) if self.numeric else rows
+
+    def predict(self, document: dict[str, Any]) -> tuple[list[Any], bool]:
         """Return the rows of a ``/v1/predict`` document and whether it was a single ``row``.
 
         Raises:
             Problem: 422 with the place, the kind of thing found there and what is allowed.
 
         """
-        forms = ("row", "rows", "texts") if self.text_column else ("row", "rows")
+        forms = self.forms
         given = [name for name in document if name in forms]
         extra = [name for name in document if name not in forms]
         if extra:
@@ -76,9 +93,38 @@ class Reader:
         if form == "row":
             return [self.row(document["row"], "row")], True
         items = self.items(document[form], form)
+        if form == "values":
+            return self.positional(items, "values"), False
         if form == "texts":
             return [self._text(value, index) for index, value in enumerate(items)], False
         return [self.row(value, f"rows[{index}]") for index, value in enumerate(items)], False
+
+    def positional(self, items: list[Any], where: str) -> list[Any]:
+        """Return rows given as arrays in the order of the columns; the whole form of a request of numbers.
+
+        Raises:
+            Problem: 422, as for rows that name their columns.
+
+        """
+        width = len(self.names)
+        if self.numeric:
+            for row in items:
+                if type(row) is not list or len(row) != width or not _NUMBERS.issuperset(map(type, row)):
+                    break
+            else:
+                return items
+        return [self._positional(row, f"{where}[{index}]") for index, row in enumerate(items)]
+
+    def _positional(self, row: object, where: str) -> Any:  # noqa: ANN401 - a row as this model takes it
+        if not isinstance(row, list):
+            what = "must be an array of one value per column"
+            raise Problem(422, what, where=where, got=kind(row), allowed=self.names[:_SHOWN])
+        if len(row) != len(self.names):
+            what = "must have one value per column"
+            raise Problem(422, what, where=where, got=str(len(row)), allowed=str(len(self.names)))
+        if self.numeric and _CELLS.issuperset(map(type, row)) and any(value is not None for value in row):
+            return row
+        return self.row(dict(zip(self.names, row, strict=True)), where)
 
     def items(self, value: object, where: str) -> list[Any]:
         """Return a non-empty list within the limit of rows."""
@@ -97,7 +143,7 @@ class Reader:
             what = "too many rows in one request"
             raise Problem(422, what, where=where, got=str(count), allowed=f"at most {self.limits.rows}")
 
-    def row(self, value: object, where: str) -> Row:
+    def row(self, value: object, where: str) -> Any:  # noqa: ANN401 - a mapping, or a list of numbers
         """Return one row with every column; absent ones are missing (None)."""
         if not isinstance(value, dict):
             what = "must be an object of column: value"
@@ -113,7 +159,7 @@ class Reader:
         if all(found is None for found in row.values()):
             what = "every column is missing"
             raise Problem(422, what, where=where, allowed=self.names[:_SHOWN])
-        return row
+        return list(row.values()) if self.numeric else row
 
     def _text(self, value: object, index: int) -> Row:
         column = self.text_column

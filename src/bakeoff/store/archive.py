@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -18,10 +20,14 @@ from bakeoff.schema.profile import Profile
 from bakeoff.schema.space import Told
 from bakeoff.schema.spec import Spec
 from bakeoff.schema.trial import Elimination, Proposal
+from bakeoff.store.artifacts import ArtifactStore
 from bakeoff.store.evidence import StudyEvidence
-from bakeoff.store.ledger import Ledger
+from bakeoff.store.objects import Objects
+from bakeoff.store.places import ARTIFACTS_VARIABLE, Places, open_ledger, remember, remembered, settle, with_password
+from bakeoff.store.shared import SharedArtifacts, fetch_data, share_data
 from bakeoff.store.study_lock import study_lock
 
+ARTIFACTS = "artifacts"
 COSTS = "costs.json"
 """The machine's cost book as it was when the study began: what is asked for must not change while other studies run."""
 _CANDIDATES = TypeAdapter(tuple[Candidate, ...])
@@ -34,35 +40,86 @@ class Archive:
     """An open study folder.
 
     Args:
-        directory: the folder; it must hold a ledger unless ``create``.
+        directory: the folder; it must hold a ledger, or remember where it is, unless ``create``.
         create: start a new ledger where there is none.
+        places: where ledger and artefacts are; default: as the folder remembers.
+        ledger: URL of the ledger that the folder remembers, with the password.
+        artifacts: URL of the shared artefacts that the folder remembers, with the password.
 
     Raises:
         StudyError: no study is there, or it cannot be read.
 
     """
 
-    def __init__(self, directory: Path, *, create: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, create: bool = False, places: Places | None = None, ledger: str | None = None,
+        artifacts: str | None = None,
+    ) -> None:  # fmt: skip
         self.directory = directory.absolute()
-        self.ledger = Ledger.open(directory, create=create)
+        self.places = places or remembered(directory)
+        self.ledger = open_ledger(directory, create=create, url=ledger, places=self.places)
+        self._artifacts_url = artifacts
         self._costs: CostBook | None = None
 
     @classmethod
     @contextmanager
-    def writing(cls, directory: Path) -> Iterator[Archive]:
-        """Open for writing, alone: a second run on the same folder is refused while this one lives."""
+    def writing(
+        cls, directory: Path, *, ledger: str | None = None, artifacts: str | None = None, name: str = "study"
+    ) -> Iterator[Archive]:
+        """Open for writing, alone: a second run on the same folder, or on the same study elsewhere, is refused while this one lives.
+
+        Args:
+            directory: the study folder, made where there is none.
+            ledger: where the ledger is to be (``postgresql://…``); None: as the folder remembers, else in the folder.
+            artifacts: where artefacts and frozen data are to be shared; None: as the folder remembers, else nowhere.
+            name: the study's name in a database, where the URL has none.
+
+        """
         directory.mkdir(parents=True, exist_ok=True)
         with study_lock(directory):
-            archive = cls(directory, create=True)
+            places = settle(directory, ledger, artifacts, name)
+            archive = cls(directory, create=True, places=places, ledger=ledger, artifacts=artifacts)
             try:
-                yield archive
+                with archive.ledger.alone():
+                    archive.remember()
+                    yield archive
             finally:
                 archive.ledger.close()
+
+    def remember(self) -> None:
+        """Write down in the folder where the rest of the study is, if it can be opened: a slip of the pen is not remembered."""
+        if self.places != remembered(self.directory):
+            if self.objects is not None:
+                self.objects.names("artifacts")
+            remember(self.directory, self.places)
+
+    @cached_property
+    def objects(self) -> Objects | None:
+        """Where artefacts and frozen data are shared; None when they are not."""
+        shared = self.places.artifacts
+        known = self._artifacts_url, os.environ.get(ARTIFACTS_VARIABLE)
+        return Objects(with_password(shared, *known)) if shared is not None else None
+
+    @cached_property
+    def artifacts(self) -> ArtifactStore:
+        """The study's artefacts; where they are shared, the folder holds those that were made or needed here."""
+        here = self.directory / ARTIFACTS
+        return SharedArtifacts(here, self.objects) if self.objects is not None else ArtifactStore(here)
 
     @property
     def data_directory(self) -> Path:
         """Where frozen data are kept."""
         return self.directory / "data"
+
+    def share_data(self, fingerprint: str) -> None:
+        """Let other machines have the frozen data, where artefacts are shared."""
+        if self.objects is not None:
+            share_data(self.objects, self.data_directory, fingerprint)
+
+    def fetch_data(self, fingerprint: str) -> None:
+        """Fetch the frozen data, if they are not here but shared."""
+        if self.objects is not None:
+            fetch_data(self.objects, self.data_directory, fingerprint)
 
     def begin(
         self, spec: Spec, profile: Profile, candidates: Sequence[Candidate], unavailable: Sequence[Unavailable]
@@ -131,11 +188,19 @@ class Archive:
         self._put("warm", _WARM.dump_json(dict(known)).decode())
 
     def costs(self) -> CostBook | None:
-        """Return the cost book the study began with; None when it has none that can be read."""
+        """Return the cost book the study began with, wherever it began; None when it has none that can be read."""
         if self._costs is None:
             with contextlib.suppress(OSError, ValueError):  # pydantic's ValidationError is a ValueError
-                self._costs = CostBook.model_validate_json((self.directory / COSTS).read_bytes())
+                text = self.ledger.document("costs") or (self.directory / COSTS).read_bytes()
+                self._costs = CostBook.model_validate_json(text)
         return self._costs
+
+    def begin_costs(self, book: CostBook) -> None:
+        """Keep the cost book a study begins with: in its folder, or in its ledger when that is for several machines."""
+        if self.places.ledger is None:
+            self.write(COSTS, book.model_dump_json())
+        else:
+            self._put("costs", book.model_dump_json())
 
     def trials(self) -> int:
         """Return how many trials the ledger holds for the current data: distinct (candidate, purpose, fidelity, round)."""

@@ -47,6 +47,20 @@ class ArtifactStore:
         """Whether the artefact of a step is there, complete."""
         return (self.path(key) / ARTIFACT_FILE).is_file()
 
+    def obtain(self, key: str) -> bool:
+        """Make sure the artefact of a step is here if it is anywhere, and say whether it is."""
+        return self.has(key)
+
+    def fetch(self, key: str) -> None:
+        """Fetch the artefact of a step unless it is here or nowhere; of artefacts that nobody shares, there is nothing to fetch."""
+
+    def share(self, key: str) -> None:
+        """Let other machines have an artefact that is here; ``store.shared`` does."""
+
+    def share_all(self) -> int:
+        """Let other machines have every artefact that is here; return how many were new to them."""
+        return 0
+
     def begin(self, key: str) -> Path:
         """Return a new empty directory to build in; ``commit`` puts it in place, ``sweep`` removes it if its process died."""
         path = self.directory / f"{_PARTIAL}{os.getpid()}-{key}-{secrets.token_hex(4)}"

@@ -15,6 +15,7 @@ import errno
 import hashlib
 import os
 import struct
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,7 @@ def _read(data: bytes, start: int) -> Record | None:
 
 
 class JournalFile:
-    """An open journal file. Appending needs the descriptor to be writable; the caller holds the lock.
+    """An open journal file, closed with the object at the latest. Appending needs the descriptor to be writable; the caller holds the lock.
 
     Args:
         path: the file; it is created, with its header, when ``create``.
@@ -158,6 +159,7 @@ class JournalFile:
                 raise
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             self.writable = False
+        self._close = weakref.finalize(self, os.close, self.descriptor)
         self.end = 0
 
     def size(self) -> int:
@@ -202,8 +204,8 @@ class JournalFile:
         os.fsync(self.descriptor)
 
     def close(self) -> None:
-        """Close the file, which also gives up a lock on it."""
-        os.close(self.descriptor)
+        """Close the file, which also gives up a lock on it; closing twice does nothing."""
+        self._close()
 
 
 def _write(descriptor: int, data: bytes, at: int) -> None:

@@ -5,7 +5,7 @@ that can be queried. Opening reads the journal, takes from SQLite whatever the j
 a record damaged in both is quarantined: it is as if it had never been, so its step is measured again.
 
 Does: append durably, read back in order, keep named documents and environments, mend itself.
-Does not know: what the numbers mean, or where artefacts lie.
+Does not know: what the numbers mean, or where artefacts lie. The same ledger in a database is ``store.postgres``.
 """
 
 from __future__ import annotations
@@ -13,23 +13,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import sqlite3
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from numpy.typing import ArrayLike
-
-from bakeoff.schema.base import canonical, content_key
+from bakeoff.schema.base import canonical
 from bakeoff.schema.errors import StepError, StudyError
-from bakeoff.schema.trial import Environment, StepResult
-from bakeoff.store.arrays import Arrays, encode
-from bakeoff.store.evidence import Evidence
 from bakeoff.store.journal import JournalFile, Record, scan
+from bakeoff.store.ledger_base import LedgerBase, Sections
 from bakeoff.store.mirror import Mirror
 from bakeoff.store.running import RunningMarks, RunningStep
 from bakeoff.store.study_lock import unwritable
@@ -40,24 +34,17 @@ _PATIENCE = 2.0
 """Seconds to wait for a reader that is mending the files; a writer keeps its lock far longer and is not waited for."""
 
 
-class Ledger:
-    """An open ledger; use ``Ledger.open``. Threads of one process may share it. Close it, or use it as a context manager."""
+class Ledger(LedgerBase):
+    """An open ledger in a study folder; use ``Ledger.open``."""
 
     def __init__(self, directory: Path, journal: JournalFile) -> None:
+        super().__init__()
         self._directory = directory
         self._journal = journal
         self._mirror = Mirror(directory / SQLITE)
         self._mirrored = True
         self._marks = RunningMarks(directory / RUNNING)
-        self._guard = threading.RLock()
         self._claimed = False
-        self._records: dict[int, Record] = {}
-        self._steps: dict[str, int] = {}
-        self._documents: dict[str, list[int]] = {}
-        self._environments: dict[str, int] = {}
-        self._parsed: dict[int, Evidence] = {}
-        self._last = 0
-        self.quarantined: tuple[int, ...] = ()
 
     @classmethod
     def open(cls, directory: Path | str, create: bool = False) -> Ledger:  # noqa: FBT001, FBT002 - reads as a flag
@@ -85,34 +72,19 @@ class Ledger:
             raise
         return ledger
 
-    # ------------------------------------------------------------------------------------------------------- writing
-
-    def append(self, result: StepResult, arrays: Mapping[str, ArrayLike] | None = None) -> None:
-        """Add a step's result with its arrays; when this returns, both are on disk twice. The step runs no longer.
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only writer from now on, until it is closed; what another process has added is read first.
 
         Raises:
-            StepError: code 'disk': there is no room; nothing was added and everything earlier is safe.
-            StudyError: another run writes to this study, or the folder is read-only.
+            StudyError: another process writes to this study, or the folder is read-only.
 
         """
-        head = {"type": "step", "key": result.key, "data": result.data}
-        try:
-            self._add(head, result.model_dump_json().encode(), encode(arrays or {}))
-        finally:
-            self._marks.clear(result.key)
-
-    def put_document(self, name: str, json_text: str) -> None:
-        """Add a version of a named document; the newest is the one that counts, older ones stay."""
         with self._guard:
-            self._add({"type": "document", "name": name}, json_text.encode(), b"")
+            self._claim()
+        yield
 
-    def put_environment(self, environment: Environment) -> str:
-        """Note where steps ran; return the key that their results carry."""
-        key = content_key("environment", environment)
-        with self._guard:
-            if key not in self._environments:
-                self._add({"type": "environment", "key": key}, canonical(environment).encode(), b"")
-        return key
+    # -------------------------------------------------------------------------------------------------- running marks
 
     def mark_running(self, key: str) -> None:
         """Mark a step as being worked on by this process; the mark dies with the process."""
@@ -123,43 +95,9 @@ class Ledger:
         """Take the mark away."""
         self._marks.clear(key)
 
-    # ------------------------------------------------------------------------------------------------------- reading
-
-    def get(self, key: str) -> Evidence | None:
-        """Return the newest row of a step, or None when it was never measured."""
-        with self._guard:
-            number = self._steps.get(key)
-            return None if number is None else self._evidence(number)
-
-    def evidence(self, data: str | None = None) -> tuple[Evidence, ...]:
-        """Return the newest row of every step in the order of appending, of one data fingerprint if it is given."""
-        with self._guard:
-            rows = tuple(self._evidence(number) for number in sorted(self._steps.values()))
-        return rows if data is None else tuple(row for row in rows if row.result.data == data)
-
-    def document(self, name: str) -> str | None:
-        """Return the newest version of a document."""
-        versions = self.document_versions(name)
-        return versions[-1] if versions else None
-
-    def document_versions(self, name: str) -> tuple[str, ...]:
-        """Return every version of a document, the oldest first."""
-        with self._guard:
-            return tuple(self._records[number].text.decode() for number in self._documents.get(name, ()))
-
-    def environments(self) -> dict[str, Environment]:
-        """Return every environment by key."""
-        with self._guard:
-            texts = {key: self._records[number].text for key, number in self._environments.items()}
-        return {key: Environment.model_validate_json(text) for key, text in texts.items()}
-
     def running(self) -> tuple[RunningStep, ...]:
         """Return the steps that living processes work on."""
         return self._marks.alive()
-
-    def __len__(self) -> int:
-        """Return the number of records of every kind."""
-        return len(self._records)
 
     def close(self) -> None:
         """Close both files and give up the write lock."""
@@ -167,13 +105,26 @@ class Ledger:
             self._mirror.close()
             self._journal.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     # ------------------------------------------------------------------------------------------------------ the files
+
+    def add_all(self, sections: Sequence[Sections]) -> None:
+        """Add records in this order, all of them or none.
+
+        Raises:
+            StepError: code 'disk': there is no room; nothing was added.
+            StudyError: another run writes to this study, or the folder is read-only.
+
+        """
+        with self._guard:
+            self._claim()
+            records = [Record.of(self._last + number, *parts) for number, parts in enumerate(sections, 1)]
+            try:
+                self._journal.append(records)
+            except OSError as error:
+                raise self._no_room(error) from error
+            for record in records:
+                self._index(record)
+            self._mirrored = self._rebuild(self._records)
 
     def _add(self, head: Mapping[str, Any], text: bytes, blob: bytes) -> None:
         with self._guard:
@@ -186,6 +137,9 @@ class Ledger:
                 raise self._no_room(error) from error
             self._copy(record, before)
             self._index(record)
+
+    def _look(self) -> None:
+        """Nobody else adds anything while this one is open: what was there when it opened, and what it added, is all there is."""
 
     def _copy(self, record: Record, before: int) -> None:
         """Put the record into SQLite as well; a full disk takes it back from the journal, so that nothing is half there."""
@@ -289,28 +243,6 @@ class Ledger:
         except (sqlite3.Error, OSError):
             return False  # the journal alone goes on; the next opening tries again
         return True
-
-    # ------------------------------------------------------------------------------------------------------ the index
-
-    def _index(self, record: Record) -> None:
-        head = json.loads(record.head)
-        self._records[record.number] = record
-        self._last = max(self._last, record.number)
-        if head["type"] == "step":
-            self._steps[head["key"]] = record.number
-        elif head["type"] == "document":
-            versions = self._documents.setdefault(head["name"], [])
-            if record.number not in versions:
-                versions.append(record.number)
-        elif head["type"] == "environment":
-            self._environments[head["key"]] = record.number
-
-    def _evidence(self, number: int) -> Evidence:
-        if number not in self._parsed:
-            record = self._records[number]
-            result = StepResult.model_validate_json(record.text)
-            self._parsed[number] = Evidence(result=result, arrays=Arrays(record.blob))
-        return self._parsed[number]
 
 
 def _full(error: sqlite3.Error) -> bool:

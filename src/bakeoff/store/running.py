@@ -17,11 +17,15 @@ _TOLERANCE = 1.0
 
 @dataclass(frozen=True)
 class RunningStep:
-    """A step somebody is working on: its key, and the process (id and start, seconds since the epoch) that does."""
+    """A step somebody is working on: its key, and the process (id and start, seconds since the epoch) that does.
+
+    ``host`` is the machine it runs on; empty for this one.
+    """
 
     key: str
     pid: int
     started: float
+    host: str = ""
 
 
 class RunningMarks:
@@ -38,7 +42,7 @@ class RunningMarks:
     def set(self, key: str) -> None:
         """Mark ``key`` as being worked on by this process."""
         self._directory.mkdir(exist_ok=True)
-        text = json.dumps({"pid": os.getpid(), "started": _started(os.getpid())})
+        text = json.dumps({"pid": os.getpid(), "started": started(os.getpid())})
         (self._directory / key).write_text(text, encoding="ascii")
 
     def clear(self, key: str) -> None:
@@ -67,10 +71,10 @@ def _read(path: Path) -> RunningStep | None:
 
 
 def _lives(mark: RunningStep) -> bool:
-    return abs(_started(mark.pid) - mark.started) <= _TOLERANCE
+    return abs(started(mark.pid) - mark.started) <= _TOLERANCE
 
 
-def _started(pid: int) -> float:
+def started(pid: int) -> float:
     """Return when a process started, seconds since the epoch; -inf when there is none (a zombie is none)."""
     import psutil
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from bakeoff.schema.errors import StepError
 
 _NAMES = frozenset({".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle"})
-_HARMLESS = frozenset({".safetensors", ".gguf", ".onnx", ".json", ".txt", ".ubj"})
+_HARMLESS = frozenset({".safetensors", ".gguf", ".onnx", ".json", ".txt", ".ubj", ".xml", ".tflite"})
 """Formats that are read by parsers of their own; their first bytes may look like a pickle's by chance."""
 _PROTOCOL = re.compile(rb"\x80[\x02-\x05]")
 _STOP = b"."

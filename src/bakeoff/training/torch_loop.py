@@ -1,12 +1,13 @@
 """Fine-tuning a text network in PyTorch, exactly as a neutral ``Strategy`` says. A heavy module: imports PyTorch.
 
-Deterministic for a given seed, number of threads and version of PyTorch.
+Deterministic for a given seed, number of threads and processes, and version of PyTorch. Several processes may train together: each
+takes its share of every batch and gradients are averaged, so that the loss and its gradient are those of the whole batch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from bakeoff.data.transforms import network as net
 from bakeoff.schema.candidate import Strategy
@@ -25,6 +27,19 @@ _EVALUATIONS = 4
 _EVALUATED_ROWS = 512
 _MAX_EPOCHS_STRETCH = 8
 AUGMENTATIONS: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes that train together, joined by ``torch.distributed``; one alone needs no joining."""
+
+    rank: int = 0
+    size: int = 1
+
+
+ALONE = Group()
+_STREAM = 1_000_003
+"""Between the seeds of the processes' dropout: each draws its own."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +131,16 @@ class Loop:
         seed: of shuffling and dropout.
         pad: id of padding.
         min_steps: updates to make at least (more epochs when rows are few).
+        group: who trains together; every process is given the same network, rows and seed.
+
+    Attributes:
+        after_step: called after every update; keeps checkpoints.
 
     """
 
     def __init__(
         self, network: net.TextNetwork, train: Encoded, calibrate: Encoded, strategy: Strategy,
-        *, seed: int, pad: int, min_steps: int = 0,
+        *, seed: int, pad: int, min_steps: int = 0, group: Group = ALONE,
     ) -> None:  # fmt: skip
         self.network, self.train, self.strategy, self.pad = network, train, strategy, pad
         self.calibrate = Encoded(calibrate.ids[:_EVALUATED_ROWS], calibrate.labels[:_EVALUATED_ROWS])
@@ -129,7 +148,12 @@ class Loop:
             calibrate
         ) > 0
         self.rng = np.random.default_rng(seed)
-        torch.manual_seed(seed)
+        torch.manual_seed(seed + _STREAM * group.rank)
+        self.group = group
+        self.after_step: Callable[[], None] | None = None
+        self._together = DistributedDataParallel(network) if group.size > 1 else network
+        self.begun: Any = {}
+        self.done, self.losses = 0, list[float]()
         epochs = planned_epochs(strategy, len(train), min_steps)
         self.per_epoch = math.ceil(len(train) / strategy.batch_size)
         self.total = epochs * self.per_epoch
@@ -156,13 +180,20 @@ class Loop:
         """
         every = max(1, self.total // max(_EVALUATIONS, self.log.epochs))
         self.network.train()
-        for _ in range(self.log.epochs):
-            losses = []
-            for batch in bucketed([len(ids) for ids in self.train.ids], self.strategy.batch_size, self.rng):
-                losses.append(self._step(batch))
+        while len(self.log.train_loss) < self.log.epochs:
+            self.begun = (
+                self.rng.bit_generator.state
+            )  # with what is done of the epoch, all that says where a checkpoint was
+            batches = bucketed([len(ids) for ids in self.train.ids], self.strategy.batch_size, self.rng)
+            for batch in batches[self.done :]:
+                self.losses.append(self._step(batch))
+                self.done += 1
                 if self.watching and self.log.steps % every == 0 and self._evaluate():
-                    return self._finish(losses, stopped=True)
-            self.log.train_loss.append(float(np.mean(losses)))
+                    return self._finish(self.losses, stopped=True)
+                if self.after_step is not None:
+                    self.after_step()
+            self.log.train_loss.append(float(np.mean(self.losses)))
+            self.done, self.losses = 0, []
         return self._finish([], stopped=False)
 
     def _step(self, batch: NDArray[np.int64]) -> float:
@@ -170,11 +201,7 @@ class Loop:
         rate *= multiplier(self.strategy.schedule, self.log.steps, total=self.total, warmup=self.strategy.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        ids, mask = net.tensors([self.train.ids[at] for at in batch], self.pad)
-        with net.precision(self.log.precision):
-            logits = self.network(ids, mask)
-        loss = self.loss(logits.float(), torch.from_numpy(self.train.labels[batch]))
-        value = float(loss.detach())
+        loss, value = self._loss(batch)
         if not math.isfinite(value):
             what = f"the loss became {value} in update {self.log.steps + 1} of {self.total}"
             raise StepError("non_finite", what, try_="a smaller learning_rate, or a clip_norm")
@@ -186,21 +213,53 @@ class Loop:
         self.log.steps += 1
         return value
 
+    def _loss(self, batch: NDArray[np.int64]) -> tuple[Any, float]:
+        """Return what this process is to differentiate, and the loss of the whole batch."""
+        if self.group.size == 1:
+            loss = self._mean(batch)
+            return loss, float(loss.detach())
+        mine = batch[self.group.rank :: self.group.size]
+        share = self._weight(mine) / self._weight(batch)
+        loss = self._mean(mine if len(mine) else batch[:1]) * share  # of none, nothing: but every process takes part
+        whole = loss.detach().clone()
+        torch.distributed.all_reduce(whole)
+        return loss * self.group.size, float(whole)  # gradients are averaged over processes, losses are to be added
+
+    def _mean(self, rows: NDArray[np.int64]) -> Tensor:
+        ids, mask = net.tensors([self.train.ids[at] for at in rows], self.pad)
+        with net.precision(self.log.precision):
+            logits = self._together(ids, mask)
+        return cast("Tensor", self.loss(logits.float(), torch.from_numpy(self.train.labels[rows])))
+
+    def _weight(self, rows: NDArray[np.int64]) -> float:
+        if self.loss.weight is None:
+            return float(len(rows))
+        return float(self.loss.weight[torch.from_numpy(self.train.labels[rows])].sum())
+
     def _evaluate(self) -> bool:
         """Measure the loss on calibrate; return whether to stop."""
         self.network.eval()
         probabilities = net.run(self.network, self.calibrate.ids, self.pad, dtype=self.log.precision)
         self.network.train()
         picked = probabilities[np.arange(len(self.calibrate)), self.calibrate.labels]
-        loss = float(-np.log(np.clip(picked, 1e-12, 1.0)).mean())
+        loss = self._agreed(float(-np.log(np.clip(picked, 1e-12, 1.0)).mean()))
         self.log.calibrate_loss.append(loss)
         if self.strategy.schedule == "reduce_on_plateau":
             self.plateau.see(loss)
         if self.patience.see(loss) and self.strategy.patience is not None:
-            self.best = {name: value.detach().clone() for name, value in self._learnt()}
+            self.best = {name: value.detach().clone() for name, value in self.learnt()}
         return self.patience.exhausted
 
-    def _learnt(self) -> list[tuple[str, nn.Parameter]]:
+    def _agreed(self, loss: float) -> float:
+        """Return the first process's value: rounding may differ between machines, and what follows from it must not."""
+        if self.group.size == 1:
+            return loss
+        said = torch.tensor(loss, dtype=torch.float64)
+        torch.distributed.broadcast(said, 0)
+        return float(said)
+
+    def learnt(self) -> list[tuple[str, nn.Parameter]]:
+        """Return the parameters that change."""
         return [(name, value) for name, value in self.network.named_parameters() if value.requires_grad]
 
     def _finish(self, losses: list[float], *, stopped: bool) -> TrainingLog:
@@ -209,7 +268,7 @@ class Loop:
         self.log.stopped_early = stopped
         if self.best is not None:
             with torch.no_grad():
-                for name, value in self._learnt():
+                for name, value in self.learnt():
                     value.copy_(self.best[name])
         self.network.eval()
         return self.log

@@ -77,6 +77,9 @@ class ChatClient:
             raise StepError("unavailable", what, try_="pip install 'bakeoff[remote]'") from error
         headers = {}
         if api_key_env:
+            if api_key_env.upper().startswith("BAKEOFF_"):  # they hold the keys of bundles and of this server
+                what = "a variable of Bakeoff's own is no key of an endpoint"
+                raise StepError("unsafe", what, where=url, got=api_key_env, try_="another name")
             key = os.environ.get(api_key_env)
             if not key:
                 what = f"environment variable {api_key_env}, which should hold the key, is not set"

@@ -14,7 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,35 @@ def _fill(rows: Sequence[Row], name: str) -> float | None:
     return None if not len(values) or np.isnan(values).any() else float(np.float32(np.median(values)))
 
 
+class Table(Sequence[Row]):
+    """Rows of numbers only, kept as a matrix: a sequence of rows like any other, but a ``TableFeeder`` takes it whole.
+
+    Args:
+        names: the columns.
+        values: float64 (n, columns), NaN where a value is missing.
+
+    """
+
+    __slots__ = ("names", "values")
+
+    def __init__(self, names: tuple[str, ...], values: NDArray[np.float64]) -> None:
+        self.names, self.values = names, values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Table: ...
+
+    def __getitem__(self, at: int | slice) -> Row | Table:
+        if isinstance(at, slice):
+            return Table(self.names, self.values[at])
+        return dict(zip(self.names, self.values[at].tolist(), strict=True))
+
+
 class TableFeeder:
     """Rows → (n, columns) float32 with NaN for whatever is missing, unknown or malformed.
 
@@ -89,12 +118,30 @@ class TableFeeder:
         self.names = [str(column["name"]) for column in transform["columns"]]
         self.categorical = [at for at, column in enumerate(transform["columns"]) if column["kind"] == "category"]
         self._cells = [_cell(column) for column in transform["columns"]]
+        fills = [_NAN if column.get("fill") is None else column["fill"] for column in transform["columns"]]
+        self._fills = np.asarray(fills, dtype=np.float32)
+        self._order: tuple[tuple[str, ...], list[int]] | None = None
 
     def matrix(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """Return the table of ``rows``."""
+        if isinstance(rows, Table) and not self.categorical:
+            return self._whole(rows)
         table = np.empty((len(rows), len(self.names)), dtype=np.float32)
         for at, row in enumerate(rows):
             table[at] = [cell(row.get(name)) for name, cell in zip(self.names, self._cells, strict=True)]
+        return table
+
+    def _whole(self, rows: Table) -> NDArray[np.float32]:
+        """Return what ``matrix`` returns for the same rows as mappings, without a step per cell."""
+        order = self._order
+        if order is None or order[0] is not rows.names:
+            order = self._order = rows.names, [rows.names.index(name) for name in self.names]
+        values = rows.values if order[1] == list(range(len(rows.names))) else rows.values[:, order[1]]
+        with np.errstate(over="ignore", invalid="ignore"):
+            table = values.astype(np.float32)
+        gone = ~(np.abs(values) <= _LARGEST)
+        if gone.any():
+            table[gone] = np.broadcast_to(self._fills, table.shape)[gone]
         return table
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, NDArray[Any]]:

@@ -1,31 +1,17 @@
-"""What each verb does: call the study or one stage, print, return an exit code."""
+"""What the studying verbs do: call the study or one stage, print, return an exit code."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from bakeoff.schema.base import Record
 from bakeoff.schema.decision import Decision
 from bakeoff.schema.errors import SpecError, UserError
 
-OK, INFEASIBLE = 0, 3
-
-
-def _emit(arguments: argparse.Namespace, document: Any, text: str) -> None:  # noqa: ANN401 - any JSON document
-    """Print one JSON document, or the text for people."""
-    if arguments.json:
-        plain = document.model_dump(mode="json") if isinstance(document, Record) else document
-        print(json.dumps(plain, ensure_ascii=False, indent=2))
-    else:
-        print(text)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+if TYPE_CHECKING:
+    from bakeoff.evaluation.launchers.base import Launcher
+from bakeoff.commands.shared import INFEASIBLE, OK, emit, say, study_folder
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, str]:
@@ -56,7 +42,7 @@ def init(arguments: argparse.Namespace) -> int:
     text = write_spec(Path(arguments.data), answers, relative_to=output.parent)
     output.write_text(text, encoding="utf-8")
     spec = load_spec(output)
-    _emit(
+    emit(
         arguments,
         {"spec": str(output), "content": spec.model_dump(mode="json")},
         f"wrote {output}; next: bakeoff plan {output}",
@@ -82,7 +68,7 @@ def validate(arguments: argparse.Namespace) -> int:
         "candidates": len(candidates), "unavailable": len(unavailable),
         "advice": [item.model_dump(mode="json") for item in advice],
     }  # fmt: skip
-    _emit(arguments, document, "\n".join(lines))
+    emit(arguments, document, "\n".join(lines))
     return OK
 
 
@@ -92,7 +78,7 @@ def plan(arguments: argparse.Namespace) -> int:
     from bakeoff.study import Study
 
     found = Study.open(arguments.spec, out=arguments.out, overrides=_overrides(arguments)).plan()
-    _emit(arguments, found, plan_text(found))
+    emit(arguments, found, plan_text(found))
     return OK
 
 
@@ -115,7 +101,7 @@ def replay(arguments: argparse.Namespace) -> int:
             f"  {one.preset:9s} cost {one.cost_ratio:.0%} of that, mean loss {one.regret:.4f}, inside the indifference zone "
             f"{one.within:.0%} of {one.replays} replays (stated {one.stated:.0%}); chosen: {often}"
         )
-    _emit(arguments, found, "\n".join(lines))
+    emit(arguments, found, "\n".join(lines))
     return OK
 
 
@@ -124,20 +110,51 @@ def run(arguments: argparse.Namespace) -> int:
     from bakeoff.live import LiveView
     from bakeoff.study import Study
 
-    if arguments.workers < 1:
+    if arguments.workers is not None and arguments.workers < 1:
         what = "--workers must be at least 1"
         raise UserError(what, got=arguments.workers)
-    study = Study.open(arguments.spec, out=arguments.out, overrides=_overrides(arguments))
+    places = {"ledger": arguments.ledger, "artifacts": arguments.artifacts}
+    study = Study.open(arguments.spec, out=arguments.out, overrides=_overrides(arguments), **places)
     with LiveView(study.spec) as view:
-        decision = study.run(workers=arguments.workers, on_event=view, on_proposal=view.proposed)
+        launcher = _launcher(arguments)
+        decision = study.run(workers=arguments.workers, on_event=view, on_proposal=view.proposed, launcher=launcher)
     return _decided(arguments, decision, study.directory)
+
+
+def _launcher(arguments: argparse.Namespace) -> Launcher | None:
+    """Return where trials run, None for this machine; nothing is connected yet."""
+    if arguments.launcher == "ray":
+        from bakeoff.evaluation.launchers.ray import RayLauncher
+
+        if arguments.ddp < 1:
+            what = "--ddp must be at least 1"
+            raise UserError(what, got=arguments.ddp)
+        return RayLauncher(arguments.address, arguments.ddp)
+    for name, given in (("--address", arguments.address), ("--ddp", arguments.ddp if arguments.ddp != 1 else None)):
+        if given is not None:
+            what = f"{name} is of a Ray cluster"
+            raise UserError(what, got=given, try_="--launcher ray")
+    return None
+
+
+def ledger(arguments: argparse.Namespace) -> int:
+    """Say what is in a ledger, or copy it."""
+    from bakeoff.store.copying import copied, described
+
+    if arguments.to is None:
+        found = described(arguments.place)
+        emit(arguments, found, found.text())
+        return OK
+    added, there = copied(arguments.place, arguments.to, arguments.artifacts)
+    emit(arguments, {"copied": added, "there": there}, f"{added} records copied, {there} were there already")
+    return OK
 
 
 def decide(arguments: argparse.Namespace) -> int:
     """Decide again from the ledger."""
     from bakeoff.study import Study
 
-    study = Study.open(_study(arguments), overrides=_overrides(arguments))
+    study = Study.open(study_folder(arguments), overrides=_overrides(arguments))
     return _decided(arguments, study.decide(), None)
 
 
@@ -148,64 +165,22 @@ def _decided(arguments: argparse.Namespace, decision: Decision, directory: Path 
     text = terminal(decision, language)
     if directory is not None:
         text += f"\n\n{'报告' if language == 'zh' else 'report'}: {directory / 'report.html'}"
-    _emit(arguments, decision, text)
+    emit(arguments, decision, text)
     return INFEASIBLE if decision.outcome == "infeasible" else OK
-
-
-def _study(arguments: argparse.Namespace) -> Path:
-    path = Path(arguments.study)
-    if not path.is_dir():
-        what = "no such study folder"
-        raise UserError(what, got=str(path), try_="bakeoff run SPEC --out STUDY makes one")
-    return path
 
 
 def report(arguments: argparse.Namespace) -> int:
     """Write the report of a study."""
     from bakeoff.study import Study
 
-    study = Study.open(_study(arguments))
+    study = Study.open(study_folder(arguments))
     text = study.report(arguments.lang, arguments.format)
     if arguments.output == "-":
-        _emit(arguments, {"format": arguments.format, "content": text}, text)
+        emit(arguments, {"format": arguments.format, "content": text}, text)
         return OK
     path = Path(arguments.output) if arguments.output else study.directory / f"report.{arguments.format}"
     path.write_text(text, encoding="utf-8")
-    _emit(arguments, {"report": str(path), "format": arguments.format}, str(path))
-    return OK
-
-
-def ship(arguments: argparse.Namespace) -> int:
-    """Write the bundle."""
-    from bakeoff.study import Study
-
-    study = Study.open(_study(arguments))
-    manifest = study.ship(arguments.output, arguments.candidate, rows=not arguments.no_rows)
-    size = sum(entry.size for entry in manifest.files)
-    text = f"bundle of {manifest.candidate}: {arguments.output} ({len(manifest.files)} files, {size / 1e6:.1f} MB)"
-    _emit(arguments, manifest, f"{text}\nnext: bakeoff verify {arguments.output} · bakeoff serve {arguments.output}")
-    return OK
-
-
-def verify(arguments: argparse.Namespace) -> int:
-    """Check a bundle and re-test its contract."""
-    from bakeoff.delivery import verify as verify_bundle
-
-    found = verify_bundle(Path(arguments.bundle))
-    _emit(arguments, found, found.text())
-    return OK if found.kept else INFEASIBLE
-
-
-def serve(arguments: argparse.Namespace) -> int:
-    """Serve a bundle until stopped."""
-    from bakeoff.serving import serve as serve_bundle
-
-    def announce(url: str) -> None:
-        _emit(arguments, {"url": url, "docs": f"{url}/docs"}, f"serving {arguments.bundle} at {url} (docs: {url}/docs)")
-        sys.stdout.flush()
-
-    bundle = Path(arguments.bundle)
-    serve_bundle(bundle, host=arguments.host, port=arguments.port, threads=arguments.threads, announce=announce)
+    emit(arguments, {"report": str(path), "format": arguments.format}, str(path))
     return OK
 
 
@@ -214,7 +189,7 @@ def catalog(arguments: argparse.Namespace) -> int:
     from bakeoff.listing import catalog_document, catalog_text
 
     document = catalog_document(arguments.task)
-    _emit(arguments, document, catalog_text(document))
+    emit(arguments, document, catalog_text(document))
     return OK
 
 
@@ -223,7 +198,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     from bakeoff.listing import doctor_document, doctor_text
 
     document = doctor_document()
-    _emit(arguments, document, doctor_text(document))
+    emit(arguments, document, doctor_text(document))
     return OK
 
 
@@ -237,7 +212,7 @@ def fetch(arguments: argparse.Namespace) -> int:
         raise SpecError([UserError("no such asset", got=name, allowed=sorted(known)) for name in wrong])
     places = {}
     for name in arguments.names:
-        _say(f"{name}: {known[name].download_bytes / 1e6:.0f} MB, licence {known[name].licence}")
+        say(f"{name}: {known[name].download_bytes / 1e6:.0f} MB, licence {known[name].licence}")
         places[name] = str(assets.fetch(name))
     listing = [
         {
@@ -249,5 +224,5 @@ def fetch(arguments: argparse.Namespace) -> int:
     text = "\n".join(places.values()) if places else "\n".join(
         f"{'✓' if item['here'] else ' '} {item['name']:32} {item['kind']:8} {item['megabytes']:>6} MB  {item['licence']}" for item in listing
     )  # fmt: skip
-    _emit(arguments, {"fetched": places, "assets": listing}, text)
+    emit(arguments, {"fetched": places, "assets": listing}, text)
     return OK

@@ -1,0 +1,7 @@
+"""``python -m bakeoff.cli`` does the same as ``bakeoff``."""
+
+import sys
+
+from bakeoff.cli import main
+
+sys.exit(main())

@@ -1,0 +1,135 @@
+"""One batch, computed with care: a failing batch is halved until the rows to blame are alone, and a broken model is told apart.
+
+A batch that ended its process is tried once more, then row by row: every further death would cost another load of the model.
+The seam to what computes is ``Predictor``: a loaded model in this process, or a worker process behind a socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bakeoff.schema.errors import BakeoffError
+
+Row = Mapping[str, Any]
+Answer = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Class indices (n,) and probabilities (n, k)."""
+
+
+class Predictor(Protocol):
+    """What computes: ``data.transforms.rule.Classifier``, or a process that holds one."""
+
+    def predict(self, rows: Sequence[Row]) -> Answer:
+        """Return class indices (n,) and probabilities (n, k)."""
+
+
+class LostError(BakeoffError):
+    """The process that computed is gone; the same rows may be tried once more elsewhere."""
+
+
+class AbsentError(BakeoffError):
+    """There is no process to compute: whatever rows it is given, they are not to blame."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Labels and probabilities of a batch; ``bad`` holds the places of rows that could not be computed."""
+
+    labels: list[int]
+    probabilities: list[list[float]]
+    bad: set[int] = field(default_factory=set)
+
+
+class Compute:
+    """Runs batches on one predictor, from one thread at a time.
+
+    Args:
+        predictor: computes labels and probabilities.
+        classes: number of classes.
+        canary: rows the model handles; they tell a bad row from a broken model.
+
+    """
+
+    def __init__(self, predictor: Predictor, classes: int, canary: Sequence[Row]) -> None:
+        self.predictor, self._classes, self._canary = predictor, classes, canary
+        self._healthy = False
+
+    def run(self, rows: Sequence[Row]) -> Outcome:
+        """Return the answers.
+
+        Raises:
+            Exception: whatever the model raised, when it fails on the canary too.
+
+        """
+        try:
+            labels, probabilities = self._checked(rows)
+        except AbsentError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a model may raise anything; the rows to blame are found below
+            self._healthy = False
+            return self._search(rows, error)
+        return Outcome(labels.tolist(), probabilities.tolist())
+
+    def _search(self, rows: Sequence[Row], error: Exception) -> Outcome:
+        bad: set[int] = set()
+        if isinstance(
+            error, LostError
+        ):  # whoever killed it may not have been these rows: once more before any is blamed
+            labels, probabilities = self._bisect(rows, bad)
+        else:
+            labels, probabilities = self._split(rows, bad, error)
+        return Outcome(labels.tolist(), probabilities.tolist(), bad)
+
+    def _bisect(self, rows: Sequence[Row], bad: set[int]) -> Answer:
+        try:
+            return self._checked(rows)
+        except AbsentError:
+            raise
+        except LostError as error:
+            return self._singly(rows, bad) if len(rows) > 1 else self._split(rows, bad, error)
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._split(rows, bad, error)
+
+    def _singly(self, rows: Sequence[Row], bad: set[int]) -> Answer:
+        """Compute row by row: each half that died would cost another load of the model, each row alone costs little."""
+        found: list[Answer] = []
+        for at in range(len(rows)):
+            alone: set[int] = set()
+            found.append(self._bisect(rows[at : at + 1], alone))
+            bad.update(at + index for index in alone)
+        return np.concatenate([labels for labels, _ in found]), np.concatenate([shares for _, shares in found])
+
+    def _split(self, rows: Sequence[Row], bad: set[int], error: Exception) -> Answer:
+        if len(rows) == 1:
+            self._blame(error)
+            bad.add(0)
+            return np.zeros(1, np.int64), np.zeros((1, self._classes))
+        half = len(rows) // 2
+        right: set[int] = set()
+        first, second = self._bisect(rows[:half], bad), self._bisect(rows[half:], right)
+        bad.update(index + half for index in right)
+        return np.concatenate((first[0], second[0])), np.concatenate((first[1], second[1]))
+
+    def _checked(self, rows: Sequence[Row]) -> Answer:
+        labels, probabilities = self.predictor.predict(rows)
+        if probabilities.shape != (len(rows), self._classes) or labels.shape != (len(rows),):
+            message = "the model returned the wrong shape"
+            raise ValueError(message)
+        if not np.isfinite(probabilities).all():
+            message = "the model returned a number that is not finite"
+            raise ValueError(message)
+        return labels, probabilities
+
+    def _blame(self, error: Exception) -> None:
+        """Raise ``error`` again when the model fails on a row it is known to handle: then the row is not to blame."""
+        if self._healthy:
+            return
+        try:
+            self._checked(self._canary)
+        except Exception:  # noqa: BLE001 - any failure of the canary means the model is broken
+            raise error from None
+        self._healthy = True

@@ -1,0 +1,178 @@
+"""What a batch costs on this machine: measured when the server starts, and what follows from it.
+
+A memory-bound network is many times cheaper per row in a batch, an encoder hardly, and a linear model not at all. So the
+batch size is not a setting: it is the smallest one that is as cheap per row as any, which is also the one with the shortest wait.
+"""
+
+from __future__ import annotations
+
+import gzip
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import cycle, islice
+from typing import Any
+
+import orjson
+
+from bakeoff.serving.computing import Predictor
+from bakeoff.serving.model import Opened
+from bakeoff.serving.parsing import Reader
+from bakeoff.serving.problems import Problem
+
+ROWS = "contract-rows.jsonl.gz"
+MOST = 64
+"""Largest batch that is tried; what is memory-bound at 64 rows still is, but nobody should wait for more."""
+_SAMPLE = 64
+_READ = 4 << 20
+_AS_GOOD = 1.03
+"""A larger batch must be 3 % cheaper per row than a smaller one to be worth the longer wait."""
+_GIVE_UP = 2
+"""Doublings without such a gain after which larger batches are not tried."""
+_REPEATS = 3
+_DEAR = 0.02
+"""Seconds: a batch that costs more is measured once."""
+_PATIENCE = 2.5
+"""On a busy machine the clock runs on while others compute: at most this many times the CPU time is waited for."""
+_TRIES = 6
+"""Full batches of one size that are compared with those of another."""
+_WORDS = "the room was clean and quiet but service slow 房间 干净 安静 不过 上菜 太慢 "
+INLINE = 1e-3
+"""Seconds: a batch cheaper than this is computed on the event loop; handing it to a thread and back would cost as much."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Seconds that a batch of ``rows`` takes: ``wall`` on the clock, ``cpu`` over all threads; the best of a few."""
+
+    rows: int
+    wall: float
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Batch costs, smallest batch first.
+
+    ``source`` tells what rows they were measured on (``contract`` or ``made-up``), ``cut`` whether larger batches might be cheaper
+    still and there was no time to find out.
+    """
+
+    points: tuple[Point, ...]
+    source: str
+    cut: bool = False
+
+    def batch(self) -> int:
+        """Return the smallest batch that is as cheap per row as any; 1 means that batching does not pay."""
+        best = min(point.cpu / point.rows for point in self.points)
+        return next(point.rows for point in self.points if point.cpu / point.rows <= best * _AS_GOOD)
+
+    def row(self, batch: int) -> float:
+        """Return the seconds per row in batches of at most ``batch``."""
+        fitting = [point for point in self.points if point.rows <= batch]
+        return fitting[-1].wall / fitting[-1].rows
+
+    def inline(self, batch: int) -> bool:
+        """Say whether batches of ``batch`` are cheap enough for the event loop."""
+        return all(point.wall <= INLINE for point in self.points if point.rows <= batch)
+
+    def document(self) -> dict[str, Any]:
+        """Return JSON data."""
+        return {"rows_from": self.source, "points": [asdict(point) for point in self.points]}
+
+
+def measure(
+    predictor: Predictor, reader: Reader, opened: Opened, *, most: int, seconds: float,
+    cpu: Callable[[], float] = time.process_time,
+) -> Curve:  # fmt: skip
+    """Measure batches of 1, 2, 4, … rows.
+
+    Args:
+        predictor: what computes.
+        reader: makes the rows.
+        opened: the bundle; its contract rows are used where it has any.
+        most: largest batch.
+        seconds: CPU time to spend, roughly; at least a batch of one row is measured.
+        cpu: clock of the CPU time that computing costs.
+
+    """
+    rows, source = sample(reader, opened)
+    points: list[Point] = []
+    spent, clock = cpu(), time.perf_counter()
+    size, best, vain = 1, float("inf"), 0
+    while size <= most and vain < _GIVE_UP:
+        point = _point(predictor, reader.join([list(islice(cycle(rows), size))]), cpu)
+        points.append(point)
+        vain = 0 if point.cpu / size < best / _AS_GOOD else vain + 1
+        best = min(best, point.cpu / size)
+        if cpu() - spent + 2 * point.cpu > seconds or time.perf_counter() - clock > _PATIENCE * seconds:
+            break
+        size *= 2
+    return Curve(tuple(points), source, cut=vain < _GIVE_UP and points[-1].rows * 2 <= most)
+
+
+def _point(predictor: Predictor, batch: Sequence[Any], cpu: Callable[[], float]) -> Point:
+    walls, costs = [], []
+    for _ in range(_REPEATS):
+        begin, spent = time.perf_counter(), cpu()
+        predictor.predict(batch)
+        costs.append(cpu() - spent)
+        walls.append(time.perf_counter() - begin)
+        if costs[-1] > _DEAR:
+            break
+    return Point(len(batch), min(walls), max(min(costs), 1e-9))
+
+
+class Tuner:
+    """Goes on where the start-up had no time to: under load, tries batches twice as large, and keeps them where they are cheaper.
+
+    Args:
+        size: rows of a batch to begin with.
+        most: largest batch.
+        longest: seconds a batch may take.
+
+    """
+
+    def __init__(self, size: int, most: int, longest: float) -> None:
+        self.size, self._most, self._longest = size, most, longest
+        self._best: float | None = None
+        self._costs: list[float] = []
+        self.done = size * 2 > most
+
+    def learn(self, rows: int, cpu: float) -> int:
+        """Take in what a batch cost; return the size of the next ones. Only full batches tell."""
+        if self.done or rows != self.size:
+            return self.size
+        self._costs.append(cpu / rows)
+        if len(self._costs) < _TRIES:
+            return self.size
+        cost, self._costs = statistics.median(self._costs), []
+        if self._best is not None and cost > self._best / _AS_GOOD:
+            self.size //= 2
+            self.done = True
+        elif self.size * 2 > self._most or 2 * self.size * cost > self._longest:
+            self.done = True
+        else:
+            self._best, self.size = cost, self.size * 2
+        return self.size
+
+
+def sample(reader: Reader, opened: Opened) -> tuple[list[Any], str]:
+    """Return rows in the reader's form: of the contract where the bundle has them, else made up."""
+    found: list[Any] = []
+    path = opened.path(ROWS)
+    if path is not None:
+        with gzip.open(path, "rb") as stream:
+            lines = stream.read(_READ).splitlines()[:-1][:_SAMPLE]  # the last line may be cut
+        for line in lines:
+            try:
+                found.append(
+                    reader.row({k: v for k, v in orjson.loads(line)["row"].items() if k in reader.names}, "row")
+                )
+            except (Problem, KeyError, ValueError, AttributeError):
+                continue  # the contract's rows are older than the server's limits
+    if found:
+        return found, "contract"
+    values: dict[str, Any] = {"text": _WORDS * 3, "number": 0.5, "category": "a"}
+    return [reader.row({column.name: values[column.kind] for column in opened.manifest.inputs}, "row")], "made-up"

@@ -1,0 +1,55 @@
+"""How long a row takes and how long one would wait: what the server knows of its own speed, and refuses by."""
+
+from __future__ import annotations
+
+import math
+
+_KEPT = 0.9
+"""What a batch's weight is multiplied by with every later one: ten batches' memory follows a machine that slows down."""
+_SPENT = 0.5
+"""Share of a request's time that must have passed before it may be given up as hopeless: a wrong estimate must not refuse for ever."""
+
+
+class Pressure:
+    """Seconds per row, learned from every batch: the recent batches' seconds over their rows.
+
+    Args:
+        servers: batches computed at the same time at most.
+        longest: expected wait [s] above which further requests are refused.
+        row: seconds per row measured at start-up; 0 when nothing is known.
+        rows: rows of the batches that was measured on, its weight.
+
+    """
+
+    def __init__(self, servers: int, longest: float, row: float = 0.0, rows: int = 0) -> None:
+        self.servers, self.longest = max(1, servers), longest
+        self._rows = float(rows) if row else 0.0
+        self._seconds = row * self._rows
+        self.batch = self._seconds
+
+    @property
+    def row(self) -> float:
+        """Seconds per row."""
+        return self._seconds / self._rows if self._rows else 0.0
+
+    def learn(self, rows: int, seconds: float) -> None:
+        """Take in a finished batch."""
+        self._rows = _KEPT * self._rows + rows
+        self._seconds = _KEPT * self._seconds + seconds
+        self.batch = _KEPT * self.batch + (1.0 - _KEPT) * seconds if self.batch else seconds
+
+    def delay(self, ahead: int) -> float:
+        """Return the seconds until ``ahead`` rows are computed."""
+        return ahead * self._seconds / (self._rows * self.servers) if self._rows else 0.0
+
+    def bearable(self, ahead: int) -> bool:
+        """Say whether a request behind ``ahead`` rows (its own among them) would be answered within the limit."""
+        return self.delay(ahead) <= self.longest
+
+    def retry_after(self, ahead: int) -> int:
+        """Return whole seconds after which it is worth asking again."""
+        return max(1, math.ceil(self.delay(ahead)))
+
+    def hopeless(self, asked: float, due: float, now: float) -> bool:
+        """Say whether a request asked at ``asked`` cannot be answered by ``due`` any more if its batch begins now."""
+        return now > due or (now + self.batch > due and now - asked > _SPENT * (due - asked))

@@ -1,0 +1,177 @@
+"""The client against real servers: what was due, sent and answered is noted as it was."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from bakeoff.loadgen import null
+from bakeoff.loadgen.client import Run, address, request, run
+from bakeoff.loadgen.engine import Plan
+from bakeoff.schema.errors import UserError
+
+
+def load(url: str, bodies: int = 5, **plan: object) -> Run:
+    """Run a plan against a server, five different bodies unless told otherwise."""
+    host, port = address(url)
+    requests = [request(f"{url}/v1/predict", b'{"texts":["%d"]}' % number) for number in range(bodies)]
+    return run(Plan(host=host, port=port, **plan), requests)  # type: ignore[arg-type]
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+def test_a_closed_loop_keeps_its_clients_busy_and_its_connections_open() -> None:
+    with null.started("--service", "0.002") as url:
+        found = load(url, connections=4, seconds=0.6)
+    assert found.good.all()
+    assert found.opened == 4
+    assert 150 < len(found) < 310  # one server that takes 2 ms: 300 in 0.6 s
+    assert np.all(found.done > found.sent)
+    assert set(found.request.tolist()) == set(range(5))
+    in_flight = [(found.sent <= moment) & (found.done > moment) for moment in (0.2, 0.4)]
+    assert all(one.sum() <= 4 for one in in_flight)
+
+
+def test_an_open_loop_sends_when_due_whether_answered_or_not() -> None:
+    with null.started("--service", "0.02") as url:  # 50/s at most, 200/s are sent
+        found = load(url, rate=200.0, connections=256, seconds=0.5, seed=3)
+    assert found.good.all()
+    assert np.all(np.diff(found.intended) > 0)
+    assert found.intended[-1] <= 0.5
+    assert np.median(found.lag) < 0.1  # the two seconds that the answers take are not waited for
+    assert found.latency[-1] > 0.5  # a hundred due in half a second need two
+    assert found.done.max() > 0.95 * len(found) * 0.02
+
+
+def test_arrivals_are_poisson_and_follow_the_seed() -> None:
+    with null.started() as url:
+        first, again, other = (load(url, rate=2000.0, connections=64, seconds=0.5, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.intended, again.intended)
+    assert not np.array_equal(first.intended[:50], other.intended[:50])
+    gaps = np.diff(first.intended)
+    assert gaps.mean() == pytest.approx(1 / 2000, rel=0.15)
+    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.2)  # exponential: as wide as they are long
+
+
+def test_a_count_ends_a_run_before_its_time() -> None:
+    with null.started() as url:
+        assert len(load(url, connections=3, seconds=30.0, count=50)) == 50
+
+
+def test_bodies_and_digests_tell_answers_apart() -> None:
+    with null.started("--fail", "2") as url:
+        found = load(url, bodies=1, connections=1, seconds=5.0, count=10)
+    assert sorted(set(found.status.tolist())) == [200, 500]
+    assert len(set(found.digest.tolist())) == 2
+    assert found.bodies == {}
+
+
+def test_bodies_are_kept_when_asked_for() -> None:
+    with null.started("--fail", "2") as url:
+        host, port = address(url)
+        plan = Plan(host=host, port=port, connections=1, seconds=5.0, count=10, bodies=True)
+        found = run(plan, [request(url, b"{}")])
+    assert len(found.bodies) == 2
+    assert b"{}" in found.bodies.values()
+
+
+def test_nobody_there_is_noted_and_does_not_spin() -> None:
+    begun = time.monotonic()
+    found = load(f"http://127.0.0.1:{free_port()}", connections=8, seconds=1.0)
+    assert set(found.status.tolist()) == {-1}
+    assert len(found) <= 200
+    assert time.monotonic() - begun < 20
+
+
+def test_a_server_that_hangs_up_is_noted_and_others_go_on() -> None:
+    with null.started("--close", "10") as url:
+        found = load(url, connections=4, seconds=5.0, count=200)
+    assert int((found.status == -2).sum()) == pytest.approx(20, abs=4)
+    assert int(found.good.sum()) == pytest.approx(180, abs=4)
+    assert found.opened > 10
+
+
+def _misbehaving(answer: bytes | None) -> tuple[str, threading.Thread, socket.socket]:
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        try:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                if answer is not None:
+                    connection.sendall(answer)
+                connection.recv(1)
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return f"http://127.0.0.1:{server.getsockname()[1]}", thread, server
+
+
+@pytest.mark.parametrize(("answer", "status"), [(None, -3), (b"SSH-2.0-x\r\n\r\n", -4)])
+def test_silence_and_nonsense_are_told_apart(answer: bytes | None, status: int) -> None:
+    url, thread, server = _misbehaving(answer)
+    found = load(url, connections=1, seconds=2.0, count=1, timeout=0.3)
+    assert found.status.tolist() == [status]
+    server.close()
+    thread.join(5)
+
+
+def test_large_requests_go_out_in_pieces() -> None:
+    with null.started() as url:
+        host, port = address(url)
+        body = b'{"texts":["' + b"x" * 8_000_000 + b'"]}'
+        found = run(Plan(host=host, port=port, connections=2, seconds=20.0, count=4), [request(url, body)])
+    assert found.good.all()
+    assert len(found) == 4
+
+
+def test_an_answer_before_the_end_of_a_request_ends_its_connection() -> None:
+    """A server that refuses a body it has not read must not be sent the rest of it as if that were a request."""
+    early = b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n"
+    server = socket.create_server(("127.0.0.1", 0))
+    opened: list[socket.socket] = []
+
+    def serve() -> None:
+        for _ in range(3):
+            connection, _ = server.accept()
+            opened.append(connection)
+            connection.recv(1000)
+            connection.sendall(early)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    host, port = address(url)
+    found = run(Plan(host=host, port=port, seconds=5.0, count=3), [request(url, b"x" * 40_000_000)])
+    thread.join(10)
+    assert found.status.tolist() == [413] * 3
+    assert found.opened == 3
+    for one in (*opened, server):
+        one.close()
+
+
+def test_requests_that_never_got_a_connection_are_in_the_log() -> None:
+    server = socket.create_server(("127.0.0.1", 0), backlog=16)  # accepts in the kernel, answers never
+    url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    found = load(url, rate=200.0, connections=2, seconds=0.2, timeout=0.5)
+    server.close()
+    assert set(found.status.tolist()) == {-3}
+    assert len(found) > 20
+    assert found.crowded >= 1
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:80", "http://", "http://h:99999"])
+def test_only_plain_http_is_spoken(url: str) -> None:
+    with pytest.raises(UserError):
+        address(url)

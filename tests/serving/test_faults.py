@@ -1,0 +1,200 @@
+"""What must not bring the server down: dying processes, spares that do not start, a clock that stumbles, clients that hang up."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from bakeoff.schema.errors import BundleError
+from bakeoff.serving import engine, server, workers
+from bakeoff.serving.access import Access
+from bakeoff.serving.app import App
+from bakeoff.serving.computing import AbsentError, Compute, LostError
+from bakeoff.serving.limits import Limits
+from bakeoff.serving.model import open_bundle
+from tests.serving.running import running
+from tests.serving.test_access import _certificate
+from tests.serving.test_load import SCRIPT
+
+
+class Mortal:
+    """Dies of rows that are 9, and is another process from then on; with ``alone`` there is no other."""
+
+    def __init__(self, *, alone: bool = False) -> None:
+        self.alone, self.deaths, self.calls = alone, 0, 0
+
+    def predict(self, rows: Sequence[Any]) -> tuple[Any, Any]:
+        """Return labels (n,) and probabilities (n, 2)."""
+        self.calls += 1
+        if 9 in rows or (self.deaths and self.alone):
+            self.deaths += 1
+            what = "gone"
+            raise AbsentError(what) if self.alone else LostError(what)
+        return np.asarray(rows), np.full((len(rows), 2), 0.5)
+
+
+@pytest.mark.parametrize("deadly", [[0], [63], [17, 40]])
+def test_a_row_that_kills_costs_three_loads_at_most_and_each_further_one_a_single_load(deadly: list[int]) -> None:
+    model = Mortal()
+    rows = [9 if at in deadly else at % 2 for at in range(64)]
+    outcome = Compute(model, 2, [1]).run(rows)
+    assert outcome.bad == set(deadly)
+    assert [label for at, label in enumerate(outcome.labels) if at not in deadly] == [row for row in rows if row != 9]
+    assert model.deaths == 2 + len(deadly)
+
+
+def test_no_row_is_blamed_and_nothing_tried_where_no_process_is_left() -> None:
+    model = Mortal(alone=True)
+    with pytest.raises(AbsentError):
+        Compute(model, 2, [1]).run([1, 9, 0])
+    assert model.calls == 1
+
+
+class Spare:
+    """Stands for a process; ``faults`` are what the next ones do when they start: raise at once, or while they load."""
+
+    faults: list[BaseException | None] = []  # noqa: RUF012 - of the test that fills it
+
+    def __init__(self, *_: Any) -> None:
+        self.fault = self.faults.pop(0) if len(self.faults) > 1 else self.faults[0]
+        self.process = SimpleNamespace(pid=0, returncode=-9, poll=lambda: None, kill=lambda: None)
+        if isinstance(self.fault, OSError):
+            raise self.fault
+
+    def ready(self, _: float) -> None:
+        """Load, or not."""
+        if self.fault is not None:
+            raise self.fault
+
+    def kill(self) -> None:
+        """End."""
+
+    def leave(self) -> None:
+        """End."""
+
+    def end(self, _: float) -> None:
+        """End."""
+
+
+def pool(monkeypatch: pytest.MonkeyPatch, faults: list[BaseException | None], seconds: float) -> workers.Pool:
+    """Return a pool of one process whose spares have faults."""
+    monkeypatch.setattr(workers, "Worker", Spare)
+    monkeypatch.setattr(workers, "_PAUSE", 0.01)
+    Spare.faults = [None, *faults]
+    opened: Any = None
+    return workers.Pool(opened, engine.Computing(), seconds)
+
+
+def test_a_spare_that_does_not_start_is_tried_again_whatever_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = pool(monkeypatch, [OSError("no memory"), ValueError("not a frame"), BundleError("altered"), None], 10.0)
+    try:
+        lost = made.predictors()[0].worker
+        assert made.replace(lost, hung=False) is not lost
+        assert made.restarts == 1
+    finally:
+        made.close()
+
+
+def test_waiting_for_a_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = pool(monkeypatch, [OSError("no memory")], 0.1)
+    try:
+        with pytest.raises(AbsentError, match="no other process came up"):
+            made.replace(made.predictors()[0].worker, hung=False)
+    finally:
+        made.close()
+
+
+def test_the_clock_goes_on_when_one_look_fails(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[float] = []
+    app: Any = SimpleNamespace(limits=Limits(), batcher=SimpleNamespace(expire=seen.append), probes=frozenset())
+
+    async def main() -> None:
+        with socket.socket() as listening:
+            made = server.Server(app, listening)
+            made._spare.close()
+            made._hub.tick = lambda _: 1 / 0  # type: ignore[assignment, return-value]
+            clock = asyncio.ensure_future(made._tick())
+            while len(seen) < 2 and not clock.done():  # noqa: ASYNC110 - the clock owes nobody an event
+                await asyncio.sleep(0.01)
+            clock.cancel()
+
+    asyncio.run(main())
+    assert len(seen) == 2
+    assert "a look at the deadlines failed" in caplog.text
+
+
+def test_draining_a_tls_server_loses_nobody_because_of_those_who_do_not_speak_it(
+    text_bundle: Path, tmp_path: Path
+) -> None:
+    certificate, key = _certificate(tmp_path)
+    limits = Limits(stop_seconds=10.0, header_seconds=1.0)
+    built = engine.build(open_bundle(text_bundle), limits, engine.Computing())
+    app = App(built.service.served, limits, built)
+    context = Access(tls_certificate=certificate, tls_key=key).context()
+
+    def ask(address: tuple[str, int]) -> bytes:
+        trust = ssl.create_default_context(cafile=str(certificate))
+        with (
+            socket.create_connection(address) as plain,
+            trust.wrap_socket(plain, server_hostname="127.0.0.1") as client,
+        ):
+            client.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            return client.recv(65536)
+
+    async def main() -> tuple[bytes, float]:
+        loop = asyncio.get_running_loop()
+        listening = server._listen("127.0.0.1", 0)
+        listening.listen(10)
+        made = server.Server(app, listening, context)
+        address = listening.getsockname()
+        rude, silent = socket.create_connection(address), socket.create_connection(address)
+        rude.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        asked = loop.run_in_executor(None, ask, address)
+        await asyncio.sleep(0.3)  # it is in the queue, behind the others
+        app.start()
+        begin = loop.time()
+        await made._drain(listening)  # type: ignore[arg-type] - closes it, as the server would
+        spent = loop.time() - begin
+        rude.close()
+        silent.close()
+        app.stop()
+        return await asked, spent
+
+    with asyncio.Runner(loop_factory=server._loop_factory()) as runner:
+        answer, spent = runner.run(main())
+    built.close()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert spent < 8, "who does not finish the handshake is cut long before the drain must end"
+
+
+def test_a_client_that_leaves_is_not_computed_for(text_bundle: Path, tmp_path: Path) -> None:
+    flags = ("--compute", "threads", "--batch", "1")
+    with running(text_bundle, tmp_path, *flags, script=SCRIPT) as one, ThreadPoolExecutor(1) as threads:
+        blocker = threads.submit(httpx.post, f"{one.url}/v1/predict", json={"texts": ["SLEEP 2"]}, trust_env=False)
+        time.sleep(0.3)
+        body = b'{"texts": ["SLEEP 0.5", "SLEEP 0.5", "SLEEP 0.5"]}'
+        with socket.create_connection(("127.0.0.1", one.port)) as client:
+            client.sendall(
+                b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+                % (len(body), body)
+            )
+            while one.metric("bakeoff_queue_rows") < 3:
+                time.sleep(0.01)
+        end = time.monotonic() + 5
+        while one.metric("bakeoff_inflight_requests") > 1 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert not blocker.done()
+        assert one.metric("bakeoff_queue_rows") == 0
+        assert blocker.result().status_code == 200
+        assert one.metric("bakeoff_batch_rows_sum") == 1
