@@ -156,11 +156,11 @@ def test_studies_do_not_see_each_other(ledger: PostgresLedger, database: str, na
 def test_a_server_killed_again_and_again_while_two_write_loses_and_doubles_nothing(
     server: PostgresServer, database: str, name: str
 ) -> None:
-    starts, count = [0, 1000], 150
+    starts, count = [0, 1000], 600
     writers = start_writers(database, name, starts, count)
     kills = 0
     while kills < 8 and any(writer.poll() is None for writer in writers):
-        time.sleep(0.15)
+        time.sleep(0.05)
         server.kill()
         server.start()
         kills += 1

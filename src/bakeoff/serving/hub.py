@@ -8,6 +8,9 @@ from bakeoff.serving.limits import Limits
 from bakeoff.serving.protocol import Connection
 from bakeoff.serving.request import Request
 
+_LARGE = 256 << 10
+"""Bytes of a body after which the allocator is asked to give memory back: it would keep the largest for ever."""
+
 
 class Handler(Protocol):
     """What answers requests: ``App`` in production.
@@ -46,6 +49,7 @@ class Hub:
         self.draining = False
         # half of what bodies may occupy is every connection's own share, so that a few large bodies lock nobody out
         self.share = self.limits.bodies // (2 * max(1, self.limits.connections))
+        self.large = False  # whether a large body came since memory was last given back
         self.held = 0
         """Bytes of the bodies that are larger than the share."""
 
@@ -65,6 +69,7 @@ class Hub:
         if others and others + size > self.limits.bodies // 2:
             return False
         self.held, request.held = others + size, size
+        self.large = self.large or size > _LARGE
         return True
 
     def release(self, request: Request) -> None:

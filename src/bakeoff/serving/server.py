@@ -223,9 +223,15 @@ class Server:
         while True:
             await asyncio.sleep(_TICK)
             ticks += 1
-            steps = [partial(self._hub.tick, loop.time()), partial(self._app.batcher.expire, perf_counter())]
+            steps: list[Callable[[], None]] = [
+                partial(self._hub.tick, loop.time()),
+                partial(self._app.batcher.expire, perf_counter()),
+            ]
             if self._keys is not None and ticks % _TICKS == 0:
                 steps.append(partial(self._refresh, self._keys))
+            if self._hub.large and ticks % _TICKS == 0:
+                self._hub.large = False
+                steps.append(_give_back)
             for step in steps:
                 try:
                     step()
@@ -237,6 +243,14 @@ class Server:
             keys.refresh()
         except UserError as error:
             logger.warning("revoked API keys stay valid, because their file cannot be read again: %s", error)
+
+
+def _give_back() -> None:
+    """Ask the C library to return freed memory to the system; elsewhere than on Linux with glibc nothing happens."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def require() -> None:
