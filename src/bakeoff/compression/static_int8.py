@@ -10,17 +10,15 @@ al. 2023): whichever share leaves the smallest error on the calibrate rows is ke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bakeoff.compression import _openvino
 from bakeoff.compression._ranges import Seen, chosen
-from bakeoff.compression.base import BUCKET, CompressContext
+from bakeoff.compression.base import CompressContext
 from bakeoff.data.transforms.feeds import Feeder
-from bakeoff.models._formats import copy_others
-from bakeoff.models.base import Row
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Words
 from bakeoff.schema.errors import StepError
@@ -51,50 +49,21 @@ class StaticInt8:
                 cannot read ('error').
 
         """
-        if context.artifact.format != "openvino":
-            what = "static int8 works on OpenVINO graphs"
-            raise StepError("unsupported", what, got=context.artifact.format)
+        graph = _openvino.read(context, "static int8")
         if not context.calibrate:
             what = "static int8 takes its ranges from calibrate rows, and there are none"
             raise StepError("unsupported", what)
-        import openvino
-
-        meta = context.artifact.meta
-        model, weights = str(meta["model"]), str(meta["weights"])
-        try:
-            graph = openvino.Core().read_model(str(context.source / model), str(context.source / weights))
-        except Exception as error:  # the library raises bare RuntimeErrors
-            what = f"OpenVINO cannot read the graph: {str(error)[:300]}"
-            raise StepError("error", what) from error
         products = _products(graph)
         if not products:
             what = "the graph holds no matrix product with constant weights to quantise"
             raise StepError("unsupported", what)
-        feeder = Feeder(context.artifact, context.source)
-        seen = _watch(
-            context.source / model,
-            context.source / weights,
-            products,
-            feeder,
-            context.calibrate[:_ROWS],
-            context.threads,
-        )
+        seen = _watch(context, products)
         for product in products:
             _quantise(product, seen[product.get_friendly_name()])
         for table in _tables(graph):
             _shrink(table)
         graph.validate_nodes_and_infer_types()
-        openvino.save_model(graph, str(context.out / "model.xml"), compress_to_fp16=False)
-        copy_others(context.source, context.out, {model, weights, "artifact.json"})
-        changed: dict[str, Any] = {
-            "model": "model.xml",
-            "weights": "model.bin",
-            "compression": "static_int8",
-            "precision": "bf16",
-        }
-        if context.artifact.transform.get("kind") == "hf-tokenizer":
-            changed["bucket"] = BUCKET
-        return context.artifact.model_copy(update={"meta": {**meta, **changed}, "files": ()})
+        return _openvino.write(context, graph, "static_int8", half=False)
 
 
 def _products(graph: Any) -> list[Any]:  # noqa: ANN401 - an OpenVINO model
@@ -109,27 +78,24 @@ def _products(graph: Any) -> list[Any]:  # noqa: ANN401 - an OpenVINO model
     return found
 
 
-def _watch(
-    model: Path, weights: Path, products: Sequence[Any], feeder: Feeder, rows: Sequence[Row], threads: int
-) -> dict[str, Seen]:
-    """Run the rows through the graph as it was and return what went into each product, by the product's name."""
+def _watch(context: CompressContext, products: Sequence[Any]) -> dict[str, Seen]:
+    """Run calibrate rows through the graph as it was and return what went into each product, by the product's name."""
     import openvino
 
-    core = openvino.Core()
-    graph = core.read_model(str(model), str(weights))
+    feeder, graph = Feeder(context.artifact, context.source), _openvino.read(context, "static int8")
     nodes = {node.get_friendly_name(): node for node in graph.get_ordered_ops()}
     names = [product.get_friendly_name() for product in products]
     sources = [nodes[name].input_value(0) for name in names]
     distinct = {(source.get_node().get_friendly_name(), source.get_index()): source for source in sources}
     places = dict(zip(distinct, graph.add_outputs(list(distinct.values())), strict=True))
-    compiled = core.compile_model(
-        graph, "CPU", {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": openvino.Type.f32}
+    compiled = openvino.Core().compile_model(
+        graph, "CPU", {"INFERENCE_NUM_THREADS": context.threads, "INFERENCE_PRECISION_HINT": openvino.Type.f32}
     )
     numbers = {key: list(graph.outputs).index(port) for key, port in places.items()}
     inputs = {port.get_any_name(): port.get_element_type().to_dtype() for port in compiled.inputs}
     seen = {key: Seen() for key in distinct}
     request = compiled.create_infer_request()
-    for row in rows:
+    for row in context.calibrate[:_ROWS]:
         request.infer(feeder([row], inputs))
         for key, number in numbers.items():
             values = request.get_output_tensor(number).data

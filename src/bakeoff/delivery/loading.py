@@ -8,7 +8,7 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,8 +18,8 @@ from bakeoff.delivery import rows as contract_rows
 from bakeoff.evaluation.starting import environment
 from bakeoff.loadgen import bodies, null
 from bakeoff.loadgen.gate import hold, limits_of
-from bakeoff.loadgen.report import QUANTILES, LoadReport, Scenario
-from bakeoff.loadgen.session import Asked, Session, floor, remarks, save
+from bakeoff.loadgen.report import QUANTILES, LoadReport
+from bakeoff.loadgen.session import Asked, Asking, Session, floor, remarks, save
 from bakeoff.loadgen.talk import Described, base, describe
 from bakeoff.schema.artifact import InputColumn
 from bakeoff.schema.contract import Contract
@@ -35,12 +35,11 @@ _PATHS = ("rows", "bodies", "bundle", "out")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What the command line asked for; see ``Asked`` for what is not explained here.
+class Wanted(Asking):
+    """What the command line asked for.
 
     Args:
-        target: URL, bundle folder, or ``null``.
-        limits: percentile → seconds; the contract's where empty.
+        target: URL, bundle folder, or ``null``; without ``limits`` its contract's hold.
         rows: data file to take rows from.
         bodies: file of bodies to post to the URL as they are.
         model: name of the model in the Open Inference Protocol.
@@ -51,15 +50,6 @@ class Wanted:
     """
 
     target: str
-    scenario: Scenario | None = None
-    rate: float | None = None
-    seconds: float = 10.0
-    clients: int | None = None
-    limits: Mapping[str, float] = field(default_factory=dict)
-    rows_per_request: int | None = None
-    timeout: float = 30.0
-    headers: Sequence[tuple[str, str]] = ()
-    seed: int = 0
     rows: Path | None = None
     bodies: Path | None = None
     model: str | None = None
@@ -184,11 +174,10 @@ def _asked(wanted: Wanted, url: str, described: Described, limits: Mapping[str, 
     if path in {"", "/"} and wanted.bodies is None and wanted.target != _NULL:
         path = "/v1/predict" if described.ours else f"/v2/models/{described.model}/infer"
         url = base(url) + path
-    return Asked(
-        url=url, scenario="single-stream" if wanted.gate else wanted.scenario, rate=None if wanted.gate else wanted.rate,
-        seconds=wanted.seconds, clients=wanted.clients, limits=limits, rows_per_request=1 if wanted.gate else wanted.rows_per_request,
-        timeout=wanted.timeout, headers=wanted.headers, seed=wanted.seed,
-    )  # fmt: skip
+    shared = {one.name: getattr(wanted, one.name) for one in fields(Asking)} | {"limits": limits}
+    if wanted.gate:  # latency is promised for one request at a time, whatever else was asked
+        shared |= {"scenario": "single-stream", "rate": None, "rows_per_request": 1}
+    return Asked(url=url, **shared)
 
 
 def _described(wanted: Wanted, url: str) -> Described:

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bakeoff.data.examples import Examples
 from bakeoff.data.keep import kept
 from bakeoff.delivery.bundle import ship
 from bakeoff.delivery.sealing import Seal
 from bakeoff.delivery.shards import Sharding
 from bakeoff.delivery.whole import write_whole
 from bakeoff.runtimes.loading import read_artifact
+from bakeoff.schema.candidate import Candidate
 from bakeoff.schema.contract import Manifest
 from bakeoff.schema.decision import Decision
 from bakeoff.schema.errors import StudyError
@@ -65,6 +68,43 @@ def ship_study(  # noqa: PLR0913 - one bundle has this many ingredients
         raise StudyError(
             what, where=str(archive.directory), try_="name one with --candidate, or relax a limit and decide again"
         )
+    if sharding and (target or whole):
+        what = "a model is split so that no server holds the whole: it is neither converted nor put into one file"
+        raise StudyError(what, got=target, try_="leave out --shards, or --format and --whole")
+    trial, threads = _trial(archive, name), spec.measuring.threads
+    if target:
+        shaped = _converted(trial.artifact, target, trial.candidate.runtime, trial.examples.rows, threads)
+    else:
+        shaped = _as_it_is(
+            sharding.of(trial.artifact, trial.examples.rows) if sharding else nullcontext(trial.artifact)
+        )
+    with shaped as made, tempfile.TemporaryDirectory(prefix="bakeoff-") as place:
+        runner = made.runtime or trial.candidate.runtime
+        alone = (
+            write_whole(made.folder, Path(place), runtime=runner, rows=trial.examples.rows, threads=threads)
+            if whole
+            else None
+        )
+        return ship(
+            decision=decision, candidate=trial.candidate, artifact_dir=made.folder, contract_rows=trial.examples if rows else None,
+            expected=trial.expected if rows else None, out=out, packages=trial.packages, spec=spec, report=page,
+            members=trial.members, seal=seal, runtime=made.runtime, measured_as=made.measured_as, whole=alone,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What the study knows of one finalist: its artefact, and what it answered on the confirm rows, in their order."""
+
+    candidate: Candidate
+    members: tuple[Candidate, ...]
+    artifact: Path
+    examples: Examples
+    expected: tuple[NDArray[Any], NDArray[Any]]
+    packages: Mapping[str, str]
+
+
+def _trial(archive: Archive, name: str) -> _Trial:
     evidence = archive.evidence()
     predicted = _predicted(evidence, name, archive)
     archive.artifacts.fetch(predicted.result.inputs[-1])
@@ -73,47 +113,18 @@ def ship_study(  # noqa: PLR0913 - one bundle has this many ingredients
         what = "the artefact of this candidate is not in the study folder any more"
         raise StudyError(what, where=str(artifact), try_="bakeoff run SPEC --out STUDY builds it again")
     archive.fetch_data(evidence.profile.data)
-    frozen = kept(archive.data_directory, evidence.profile.data)
-    order = np.argsort(np.asarray(predicted.arrays["indices"]), kind="stable")
-    indices = np.asarray(predicted.arrays["indices"], np.int32)[order]
-    expected = tuple(np.asarray(predicted.arrays[part])[order] for part in ("predicted", "probabilities"))
-    environment = evidence.environments.get(predicted.result.environment)
-    chosen = evidence.candidate(name)
-    examples = frozen.take(indices)
-    if sharding and target:
-        what = "a model is either split or converted"
-        raise StudyError(what, got=target, try_="leave out --format or --shards")
-    if sharding and whole:
-        what = "a model is split so that no server holds the whole"
-        raise StudyError(what, try_="leave out --whole or --shards")
-    if target:
-        shaped = _converted(artifact, target, chosen.runtime, examples.rows, spec.measuring.threads)
-    else:
-        shaped = _as_it_is(sharding.of(artifact, examples.rows) if sharding else nullcontext(artifact))
-    threads = spec.measuring.threads
-    with shaped as made, tempfile.TemporaryDirectory(prefix="bakeoff-") as place:
-        runner = made.runtime or chosen.runtime
-        alone = (
-            write_whole(made.folder, Path(place), runtime=runner, rows=examples.rows, threads=threads)
-            if whole
-            else None
-        )
-        return ship(
-            decision=decision,
-            candidate=chosen,
-            artifact_dir=made.folder,
-            contract_rows=examples if rows else None,
-            expected=(expected[0], expected[1]) if rows else None,
-            out=out,
-            packages=environment.packages if environment else {},
-            spec=spec,
-            report=page,
-            members=[evidence.candidate(member) for member in chosen.members],
-            seal=seal,
-            runtime=made.runtime,
-            measured_as=made.measured_as,
-            whole=alone,
-        )
+    indices = np.asarray(predicted.arrays["indices"], np.int32)
+    order = np.argsort(indices, kind="stable")
+    labels, shares = (np.asarray(predicted.arrays[part])[order] for part in ("predicted", "probabilities"))
+    environment, candidate = evidence.environments.get(predicted.result.environment), evidence.candidate(name)
+    return _Trial(
+        candidate=candidate,
+        members=tuple(evidence.candidate(member) for member in candidate.members),
+        artifact=artifact,
+        examples=kept(archive.data_directory, evidence.profile.data).take(indices[order]),
+        expected=(labels, shares),
+        packages=environment.packages if environment else {},
+    )
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,10 @@ _FLOOR_RATES = (500.0, 1000.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What the user wants to know.
+class Asking:
+    """What the user wants to know, whatever the target.
 
     Args:
-        url: where requests go, path included.
         scenario: MLPerf's name; None: server where a limit is known, closed otherwise.
         rate: requests per second; None to find the highest that keeps the limits.
         seconds: length of the run that counts.
@@ -46,7 +45,6 @@ class Asked:
 
     """
 
-    url: str
     scenario: Scenario | None = None
     rate: float | None = None
     seconds: float = 10.0
@@ -78,6 +76,13 @@ class Asked:
     def size(self) -> int:
         """Rows per request."""
         return self.rows_per_request or ROWS.get(self.named, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(Asking):
+    """The same of one server; ``url`` is where requests go, path included."""
+
+    url: str
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,7 @@ def serve(
 
     access = access or Access()
     access.check(host)  # before anything is loaded: these mistakes should show at once
-    access.context()
-    keys = access.read_keys()
+    context, keys = access.context(), access.read_keys()
     limits, computing = limits or Limits(), computing or engine.Computing()
     sys.setswitchinterval(_SWITCH)
     opened = open_bundle(bundle)
@@ -89,7 +88,7 @@ def serve(
         app.guards += access.guards(keys)
         app.keyed = keys is not None
         app.tracer = tracer()
-        run(app, host, port, announce, context=access.context(), keys=keys)
+        run(app, host, port, announce, context=context, keys=keys)
     finally:
         built.close()
 
