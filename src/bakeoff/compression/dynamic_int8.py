@@ -7,12 +7,12 @@ Scales of activations are taken from the whole batch, so an answer would depend 
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bakeoff.compression.base import CompressContext
+from bakeoff.models._formats import copy_others
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Words
 from bakeoff.schema.errors import StepError
@@ -45,7 +45,7 @@ class DynamicInt8:
             what = "dynamic int8 works on ONNX graphs"
             raise StepError("unsupported", what, got=context.artifact.format)
         model = str(context.artifact.meta.get("model", "model.onnx"))
-        _copy_others(context.source, context.out, {model, f"{model}.data", "artifact.json"})
+        copy_others(context.source, context.out, {model, f"{model}.data", "artifact.json"})
         _quantise(context.source / model, context.out / model)
         meta = {**context.artifact.meta, "compression": "dynamic_int8", "batch": 1}
         return context.artifact.model_copy(update={"meta": meta, "files": ()})
@@ -72,14 +72,6 @@ def _quantise(source: Path, target: Path) -> None:
     if not any(node.op_type in _QUANTISED for node in graph.node):
         what = "the graph holds no matrix product or embedding with constant weights to quantise"
         raise StepError("unsupported", what)
-
-
-def _copy_others(source: Path, target: Path, without: set[str]) -> None:
-    for path in sorted(source.rglob("*")):
-        name = path.relative_to(source).as_posix()
-        if path.is_file() and name not in without:
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target / name)
 
 
 @contextmanager

@@ -132,11 +132,8 @@ def contained(root: Path, relative: str) -> Path:
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file, 64 hexadecimal digits."""
-    hasher = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            hasher.update(chunk)
-    return hasher.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:

@@ -36,7 +36,6 @@ _SUFFIXES: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "js
 _BLOCK_SECONDS = 1.0
 _BLOCK_ROWS = 8192
 _DIGITS = 7
-_CHUNK = 1 << 20
 Said = tuple[str, float, Sequence[float]] | str
 """Label, its probability, the probabilities of all classes; or why there is no answer."""
 
@@ -283,11 +282,8 @@ def _digest(path: Path) -> str | None:
     """Return the SHA-256 of a file, so that an earlier run is only gone on with on the very same input; a pipe has none."""
     if path == STDIN or not path.is_file():
         return None
-    found = hashlib.sha256()
     with path.open("rb") as stream:
-        while part := stream.read(_CHUNK):
-            found.update(part)
-    return found.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _plain(value: float | None) -> float | None:

@@ -25,7 +25,6 @@ from bakeoff.store.unsafe import refuse_unsafe
 ARTIFACT_FILE = "artifact.json"
 _PARTIAL = ".partial-"
 _OLD = ".old-"
-_BLOCK = 1 << 20
 
 
 class ArtifactStore:
@@ -204,8 +203,5 @@ def _owner_lives(path: Path) -> bool:
 
 
 def _sha256(path: Path) -> str:
-    found = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -30,7 +30,6 @@ from bakeoff.schema.errors import StudyError, UnavailableError
 from bakeoff.store.addresses import misread, scrubbed, without_password
 
 _Out = TypeVar("_Out")
-_BLOCK = 1 << 20
 _VERSION = 1
 _KEY = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
@@ -383,11 +382,8 @@ def _check_files(files: Sequence[FileEntry], where: str) -> None:
 
 
 def _sha256(path: Path) -> str:
-    found = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: str) -> None:
