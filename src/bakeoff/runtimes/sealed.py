@@ -24,7 +24,6 @@ from bakeoff.schema.contract import Manifest
 from bakeoff.schema.errors import BundleError
 
 MANIFEST, CHECKSUM = "manifest.json", "manifest.sha256"
-_CHUNK = 1 << 20
 _LARGEST_MANIFEST = 4 << 20
 _LARGEST_BESIDE = 64 << 10
 _LONGEST_PATH, _LONGEST_NAME, _DEEPEST = 1024, 255, 32
