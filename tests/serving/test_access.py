@@ -85,6 +85,11 @@ def test_the_description_says_that_a_key_is_needed(guarded: Guarded) -> None:
     assert page["paths"]["/healthz"]["get"]["security"] == []
 
 
+def test_the_page_asks_for_a_key_where_one_is_needed(guarded: Guarded, texts: Running) -> None:
+    assert b'id="key"' in guarded.server.client.get("/docs", headers=guarded.bearer).content
+    assert b'id="key"' not in texts.client.get("/docs").content
+
+
 def test_a_key_revoked_while_serving_ends(guarded: Guarded) -> None:
     secret = auth.add(guarded.keys, "desk")
     client, ask = guarded.server.client, {"x-api-key": secret}

@@ -126,8 +126,8 @@ class App:
         platform = f"bakeoff_{opened.manifest.runtime}"
         described = openinference.metadata(name, opened.version, platform, opened.manifest.inputs, len(self.classes))
         server = {"name": "bakeoff", "version": opened.manifest.bakeoff, "extensions": []}
-        self.get("/", lambda: (200, docs.page(opened.manifest, name), _HTML))
-        self.get("/docs", lambda: (200, docs.page(opened.manifest, name), _HTML))
+        self.get("/", lambda: (200, docs.page(opened.manifest, name, keyed=self.keyed), _HTML))
+        self.get("/docs", lambda: (200, docs.page(opened.manifest, name, keyed=self.keyed), _HTML))
         self.get("/healthz", lambda: (200, b'{"status":"alive"}', JSON))
         self.get("/readyz", self._readiness)
         self.get("/metrics", lambda: (200, *self.metrics.render()))

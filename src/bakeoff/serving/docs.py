@@ -20,17 +20,19 @@ td,th{border-bottom:1px solid var(--line);padding:.35rem .6rem;text-align:left}
 pre{background:var(--soft);padding:.8rem;border-radius:6px;overflow-x:auto}code{font-size:.9em}
 label{display:block;margin:.6rem 0 .2rem}
 input,textarea{font:inherit;width:100%;box-sizing:border-box;padding:.4rem;border:1px solid var(--line);border-radius:6px}
+nav{display:flex;flex-wrap:wrap;gap:.2rem 1rem;margin:1rem 0}
 button{font:inherit;margin-top:.8rem;
 padding:.45rem 1.2rem;border:0;border-radius:6px;background:var(--accent);color:#fff;cursor:pointer}
 """
 _SCRIPT = """
 const form=document.getElementById('try'),out=document.getElementById('out');
 form.addEventListener('submit',async event=>{event.preventDefault();const row={};
-for(const field of form.querySelectorAll('[name]')){if(field.value!=='')
+for(const field of form.querySelectorAll('[data-kind]')){if(field.value!=='')
 row[field.name]=field.dataset.kind==='number'?Number(field.value):field.value;}
 out.textContent='…';const started=performance.now();
-try{const answer=await fetch('v1/predict',{method:'POST',
-headers:{'content-type':'application/json'},body:JSON.stringify({row})});
+const headers={'content-type':'application/json'},key=document.getElementById('key');
+if(key&&key.value)headers['x-api-key']=key.value;
+try{const answer=await fetch('v1/predict',{method:'POST',headers,body:JSON.stringify({row})});
 out.textContent=answer.status+' · '+(performance.now()-started).toFixed(1)+' ms\\n'+JSON.stringify(await answer.json(),null,2);}
 catch(error){out.textContent=String(error);}});
 """
@@ -50,8 +52,8 @@ HEADERS = [
 ]
 
 
-def page(manifest: Manifest, name: str) -> bytes:
-    """Return the HTML of the page, Chinese and English side by side."""
+def page(manifest: Manifest, name: str, *, keyed: bool = False) -> bytes:
+    """Return the HTML of the page, Chinese and English side by side; ``keyed``: the form asks for an API key, which it keeps nowhere."""
     columns = "".join(
         f"<tr><td><code>{escape(column.name)}</code></td><td>{escape(_KINDS[column.kind])}</td></tr>"
         for column in manifest.inputs
@@ -62,15 +64,17 @@ def page(manifest: Manifest, name: str) -> bytes:
         {"inputs": [_tensor(column.name, column.kind) for column in manifest.inputs]}, ensure_ascii=False
     )
     links = "".join(
-        f'<a href="{path}">{path}</a> &nbsp; ' for path in ("openapi.json", "v1/contract", "metrics", "readyz", "v2")
+        f'<a href="{path}">{path}</a>'
+        for path in ("openapi.json", "v1/contract", "v1/status", "metrics", "readyz", "v2")
     )
+    key = _KEY if keyed else ""
     return f"""<!doctype html><html lang="zh"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{escape(name)}</title><style>{_STYLE}</style></head><body>
 <h1>{escape(name)}</h1><div>{escape(manifest.label.zh)} / {escape(manifest.label.en)}<br>
-<small><code>{escape(manifest.candidate)}</code></small></div><p>{links}</p>
+<small><code>{escape(manifest.candidate)}</code></small></div><nav>{links}</nav>
 <h2>输入列 Input columns</h2><table>{columns}</table><p class="soft">缺少的列与 null 视为缺失。 Absent columns and null are missing values.</p>
 <h2>输出 Classes</h2><p>{classes}</p>
-<h2>试一试 Try it</h2><form id="try">{_fields(manifest)}<button>预测 Predict</button></form><pre id="out"></pre>
+<h2>试一试 Try it</h2><form id="try">{_fields(manifest)}{key}<button>预测 Predict</button></form><pre id="out"></pre>
 <h2>POST v1/predict</h2><pre>curl -H 'Content-Type: application/json' -d '{escape(_quoted(row))}' http://127.0.0.1:8000/v1/predict</pre>
 <p class="soft">多行 Several rows: <code>{{"rows": [ … ]}}</code></p>
 <h2>Open Inference Protocol v2</h2><pre>curl -H 'Content-Type: application/json' -d '{escape(_quoted(infer))}' \
@@ -78,6 +82,7 @@ http://127.0.0.1:8000/v2/models/{escape(name)}/infer</pre>
 <script>{_SCRIPT}</script></body></html>""".encode()
 
 
+_KEY = '<label for="key">API 密钥 API key</label><input type="password" id="key" autocomplete="off">'
 _KINDS = {"text": "文本 text", "number": "数值 number", "category": "类别 category"}
 
 
