@@ -24,7 +24,7 @@ from bakeoff.assets import cache, catalogue
 from bakeoff.assets.archives import check_archive
 from bakeoff.assets.base import UNSTATED, Produced, Progress, Recipe, Source
 from bakeoff.assets.index import download
-from bakeoff.assets.local import fingerprint, hub_command, local_weights
+from bakeoff.assets.local import content_hash, fingerprint, hub_command, local_weights
 from bakeoff.schema.errors import UnavailableError, UserError
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Produced",
     "Recipe",
     "Source",
+    "content_hash",
     "fetch",
     "find",
     "fingerprint",

@@ -48,7 +48,9 @@ def weights(candidates: Sequence[Candidate]) -> tuple[Weights, ...]:
             continue
         recipe = known.get(name)
         if recipe is None:  # brought by the user from a hub, or a plugin's own
-            found[name] = Weights(name=name, licence=variant.licence)
+            brought = assets.weights(None, variant.hub)
+            digest = assets.content_hash(brought) if brought is not None else None
+            found[name] = Weights(name=name, sha256=digest, licence=variant.licence)
             continue
         archives = tuple(
             Archive(package=source.package, version=source.version, filename=source.filename, sha256=source.sha256)

@@ -12,7 +12,6 @@ from bakeoff import assets
 from bakeoff.data.frozen import Frozen
 from bakeoff.evaluation.job import StepPlan
 from bakeoff.evaluation.timing import Protocol
-from bakeoff.schema.errors import UserError
 from bakeoff.schema.trial import Failure, StepResult, Trial
 from bakeoff.store.evidence import Evidence
 
@@ -21,18 +20,20 @@ _UNTIMED_ROWS = 20
 
 def weights_of(trial: Trial) -> Path | Failure | None:
     """Return the folder of the pretrained weights, None when there are none to have, or why they are not there."""
-    name = trial.candidate.variant.weights
-    if name is None:
+    name, hub = trial.candidate.variant.weights, trial.candidate.variant.hub
+    if name is None and hub is None:
         return None
-    try:
-        found = assets.find(name)
-    except UserError as error:
-        return Failure(code="unavailable", reason=str(error))
-    reason, zh = (
-        f"the weights '{name}' are not fetched; try: bakeoff fetch {name}",
-        f"权重 {name} 尚未下载，可运行：bakeoff fetch {name}",
-    )
-    return found or Failure(code="unavailable", reason=reason, reason_zh=zh)
+    found = assets.weights(name, hub)
+    if found is not None:
+        return found
+    if name in assets.recipes():
+        command, shown = f"bakeoff fetch {name}", name
+    elif hub is not None:
+        command, shown = assets.hub_command(hub), hub
+    else:
+        return Failure(code="unavailable", reason=f"no asset is called '{name}'", reason_zh=f"没有名为 {name} 的权重")
+    reason, zh = f"the weights '{shown}' are not here; try: {command}", f"本机没有权重 {shown}，可运行：{command}"
+    return Failure(code="unavailable", reason=reason, reason_zh=zh)
 
 
 def write_rows(frozen: Frozen, trial: Trial, plans: Sequence[StepPlan], path: Path, seed: int) -> Path:

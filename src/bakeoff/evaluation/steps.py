@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from bakeoff import registry
-from bakeoff.assets import recipes
+from bakeoff import assets, registry
 from bakeoff.evaluation.environment import environment_key, host
 from bakeoff.evaluation.job import StepPlan
 from bakeoff.evaluation.timing import protocol
@@ -214,11 +214,18 @@ def _settings(candidate: Candidate) -> dict[str, Any]:
 
 def _weights(candidate: Candidate) -> str | None:
     """Return the address of the pretrained weights' content."""
-    name = candidate.variant.weights
-    if name is None:
-        return None
-    recipe = recipes().get(name)
-    return recipe.key if recipe is not None else name
+    name, hub = candidate.variant.weights, candidate.variant.hub
+    recipe = assets.recipes().get(name) if name is not None else None
+    if recipe is not None:
+        return recipe.key
+    return (_brought(hub) if hub is not None else None) or name
+
+
+@cache
+def _brought(hub: str) -> str | None:
+    """Return what tells weights that people brought themselves from others; looked at once a process, for they are large."""
+    folder = assets.weights(None, hub)
+    return assets.fingerprint(folder) if folder is not None else None
 
 
 def _loader(form: str) -> str | None:

@@ -47,7 +47,10 @@ class Weights(Record):
     """Where pretrained weights came from: hashes only, no address."""
 
     name: str = Field(description="Name of the asset or of the model, as the catalogue spells it.")
-    sha256: str | None = Field(None, description="Hash of the asset's recipe: its name, revision and every archive.")
+    sha256: str | None = Field(
+        None,
+        description="Hash of the asset's recipe: its name, revision and every archive; of weights that people brought, of all their files.",
+    )
     licence: str | None = Field(None, description="SPDX id, or 'unstated'.")
     archives: tuple[Archive, ...] = Field((), description="The archives they were taken from.")
 
