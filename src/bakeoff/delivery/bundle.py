@@ -15,6 +15,7 @@ from bakeoff.data import personal
 from bakeoff.data.examples import Examples, Row
 from bakeoff.delivery import container, locks, promises, provenance, readme, requirements, sbom, sealing, workplace
 from bakeoff.delivery import rows as contract_rows_
+from bakeoff.delivery.rows import ContractRows
 from bakeoff.delivery.sealing import Seal
 from bakeoff.delivery.wheel import build_wheel
 from bakeoff.delivery.whole import WHOLE, compare, example, gate
@@ -79,19 +80,8 @@ def ship(  # noqa: PLR0913 - one bundle has this many ingredients
     """
     promises.verdict_of(decision, candidate)
     seal = seal or Seal()
-    if spec.risk.encrypt and seal.secret is None:
-        what = "the specification asks for encryption (risk.encrypt), and no key was given"
-        raise BundleError(
-            what, where=str(out), try_="--encrypt KEYFILE; bakeoff keygen --encryption -o KEYFILE makes one"
-        )
-    if whole is not None and seal.secret is not None:
-        what = f"{WHOLE} is for those who serve without Bakeoff, and nothing else decrypts a bundle"
-        raise BundleError(what, where=str(out), try_="ship without --whole, or without --encrypt")
-    rows = None
-    if contract_rows is not None and expected is not None:
-        if clean is None and spec.risk.personal_data == "mask":
-            clean = _masked
-        rows = contract_rows_.gather(contract_rows, expected, clean)
+    _refuse(spec, seal, whole, out)
+    rows = _rows(contract_rows, expected, clean, spec)
     with workplace.replacing(out) as finished, workplace.plain(finished, _secret_bytes(artifact_dir, seal)) as folder:
         artifact = _copy_model(artifact_dir, folder / "model")
         contract = promises.contract(
@@ -121,6 +111,29 @@ def ship(  # noqa: PLR0913 - one bundle has this many ingredients
         bill = sbom.document(folder, manifest, contract, pins)
         (folder / sbom.FILE).write_text(bill, encoding="utf-8", newline="\n")
         return sealing.close(folder, manifest, seal)
+
+
+def _refuse(spec: Spec, seal: Seal, whole: Path | None, out: Path) -> None:
+    """Raise where what is asked for cannot be had together."""
+    if spec.risk.encrypt and seal.secret is None:
+        what = "the specification asks for encryption (risk.encrypt), and no key was given"
+        raise BundleError(
+            what, where=str(out), try_="--encrypt KEYFILE; bakeoff keygen --encryption -o KEYFILE makes one"
+        )
+    if whole is not None and seal.secret is not None:
+        what = f"{WHOLE} is for those who serve without Bakeoff, and nothing else decrypts a bundle"
+        raise BundleError(what, where=str(out), try_="ship without --whole, or without --encrypt")
+
+
+def _rows(
+    examples: Examples | None, expected: Expected | None, clean: Callable[[Row], Row] | None, spec: Spec
+) -> ContractRows | None:
+    """Return the contract rows that may travel, None when none do."""
+    if examples is None or expected is None:
+        return None
+    if clean is None and spec.risk.personal_data == "mask":
+        clean = _masked
+    return contract_rows_.gather(examples, expected, clean)
 
 
 def _secret_bytes(artifact_dir: Path, seal: Seal) -> int | None:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from bakeoff.serving.workers import Pool
 
 Mode = Literal["auto", "inline", "threads", "processes"]
-MODES: tuple[Mode, ...] = ("auto", "inline", "threads", "processes")
 
 _WAIT = 1.0
 """Longest expected wait [s] where neither the flags nor the contract say one."""

@@ -198,11 +198,6 @@ class JournalFile:
             os.ftruncate(self.descriptor, end)
             os.fsync(self.descriptor)
 
-    def overwrite_header(self) -> None:
-        """Write the header again in place after damage to it; records keep their places."""
-        _write(self.descriptor, header(), 0)
-        os.fsync(self.descriptor)
-
     def close(self) -> None:
         """Close the file, which also gives up a lock on it; closing twice does nothing."""
         self._close()
