@@ -179,6 +179,24 @@ def test_the_queue_sheds_but_never_refuses_into_an_empty_queue() -> None:
     assert problem.headers == ((b"retry-after", b"1"),)
 
 
+def test_what_is_accepted_has_time_for_a_full_batch_of_its_own() -> None:
+    """One row takes 1 s; 1 is computed, 1 waits: the next would be third, but answered only with all 8 of its batch."""
+
+    async def body(batcher: Asking, echo: Echo) -> int:
+        asked = [await held(batcher, echo), batcher.ask([{"x": 1}], due())]
+        while True:
+            try:
+                asked.append(batcher.ask([{"x": 1}], due()))
+            except Problem:
+                break
+        echo.gate.set()
+        await asyncio.gather(*asked)
+        return len(asked)
+
+    for longest, accepted in ((9.5, 2), (10.5, 3), (12.5, 5)):
+        assert run(body, pressure=Pressure(1, longest, 1.0, 8))[0] == accepted
+
+
 def test_overdue_requests_are_given_up_and_leave_the_queue() -> None:
     async def body(batcher: Asking, echo: Echo) -> Any:
         first = await held(batcher, echo)

@@ -49,6 +49,11 @@ def test_the_smallest_batch_that_is_as_cheap_as_any_is_chosen(found: Curve, batc
     assert found.batch() == batch
 
 
+def test_a_batch_leaves_time_for_the_one_before_it() -> None:
+    found = curved(1.0, 0.6, 0.5, 0.3)
+    assert [found.batch(longest) for longest in (2.4, 2.0, 1.2, 0.1)] == [8, 4, 2, 1]
+
+
 def test_cheap_batches_are_computed_on_the_event_loop() -> None:
     assert curved(1e-5, 1e-5).inline(2)
     assert not curved(1e-3, 1e-3).inline(2)

@@ -120,7 +120,9 @@ class Batcher:
         """Return why ``count`` more rows cannot be taken now, if so; an empty queue takes anything."""
         if not self.waiting:
             return None
-        if self.waiting + count > self._limit or not self.pressure.bearable(self.ahead + min(count, self.size)):
+        # whoever comes after it may still fill its batch, and it is answered with that batch
+        rows = self.ahead + min(count, self.size) + self.size - 1
+        if self.waiting + count > self._limit or not self.pressure.bearable(rows):
             seconds = self.pressure.retry_after(self.ahead)
             what = "too many requests are waiting; try again"
             return Problem(503, what, headers=((b"retry-after", b"%d" % seconds),))

@@ -7,6 +7,7 @@ batch size is not a setting: it is the smallest one that is as cheap per row as 
 from __future__ import annotations
 
 import gzip
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -55,18 +56,17 @@ class Point:
 class Curve:
     """Batch costs, smallest batch first.
 
-    ``source`` tells what rows they were measured on (``contract`` or ``made-up``), ``cut`` whether larger batches might be cheaper
-    still and there was no time to find out.
+    ``source`` tells what rows they were measured on (``contract`` or ``made-up``).
     """
 
     points: tuple[Point, ...]
     source: str
-    cut: bool = False
 
-    def batch(self) -> int:
-        """Return the smallest batch that is as cheap per row as any; 1 means that batching does not pay."""
-        best = min(point.cpu / point.rows for point in self.points)
-        return next(point.rows for point in self.points if point.cpu / point.rows <= best * _AS_GOOD)
+    def batch(self, longest: float = math.inf) -> int:
+        """Return the smallest batch that is as cheap per row as any that takes at most ``longest`` [s]; 1: batching does not pay."""
+        fitting = [point for point in self.points if point.wall <= longest] or self.points[:1]
+        best = min(point.cpu / point.rows for point in fitting)
+        return next(point.rows for point in fitting if point.cpu / point.rows <= best * _AS_GOOD)
 
     def row(self, batch: int) -> float:
         """Return the seconds per row in batches of at most ``batch``."""
@@ -109,7 +109,7 @@ def measure(
         if cpu() - spent + 2 * point.cpu > seconds or time.perf_counter() - clock > _PATIENCE * seconds:
             break
         size *= 2
-    return Curve(tuple(points), source, cut=vain < _GIVE_UP and points[-1].rows * 2 <= most)
+    return Curve(tuple(points), source)
 
 
 def _point(predictor: Predictor, batch: Sequence[Any], cpu: Callable[[], float]) -> Point:
@@ -126,6 +126,8 @@ def _point(predictor: Predictor, batch: Sequence[Any], cpu: Callable[[], float])
 
 class Tuner:
     """Goes on where the start-up had no time to: under load, tries batches twice as large, and keeps them where they are cheaper.
+
+    The start-up sees a dear batch once, and one moment of a busy machine would decide for as long as the server runs.
 
     Args:
         size: rows of a batch to begin with.

@@ -98,33 +98,23 @@ class Engine:
         row = self.measured.row(self.size) if self.measured else 0.0
         batcher = Batcher(
             computes, self.service.reader.join, size=self.size, queue=self.service.limits.queue,
-            pressure=Pressure(len(computes), self.longest(), row, self.size), inline=self.mode == "inline",
+            pressure=Pressure(len(computes), _longest_wait(self.service), row, self.size), inline=self.mode == "inline",
             on_batch=on_batch, on_fault=on_fault,
         )  # fmt: skip
         batcher.tuner, batcher.clock = self._tuner(), self._clock()
         return batcher
 
     def _tuner(self) -> curve.Tuner | None:
-        """Return what tries larger batches under load, where the start-up could not."""
-        if self.measured is None or not self.measured.cut or self.service.limits.batch:
+        """Return what tries larger batches under load, unless the size was given."""
+        if self.measured is None or self.service.limits.batch:
             return None
-        return curve.Tuner(self.size, curve.MOST, self.longest() / 2)
+        longest = longest_batch(self.service)
+        return curve.Tuner(self.size, curve.MOST, min(longest, curve.INLINE) if self.mode == "inline" else longest)
 
     def _clock(self) -> Callable[[], float]:
         """Return the clock of what a batch costs: this thread's CPU time, or the wall's where others compute."""
         alone = self.mode in {"inline", "threads"} and self.service.served.opened.contract.threads == 1
         return time.thread_time if alone else time.perf_counter
-
-    def longest(self) -> float:
-        """Return the longest expected wait [s] before requests are refused: the flag's, the contract's latency limit, or 1 s."""
-        if self.service.limits.queue_seconds > 0:
-            return self.service.limits.queue_seconds
-        promised = [
-            clause.limit / 1000.0 if clause.unit == "ms" else clause.limit
-            for clause in self.service.served.opened.contract.promises
-            if clause.name.startswith("latency") and clause.unit in {"s", "ms"}
-        ]
-        return min(promised, default=_WAIT)
 
     def status(self, batcher: Batcher) -> dict[str, Any]:
         """Return what ``/v1/status`` shows: the curve, what was chosen from it, and how it goes."""
@@ -150,6 +140,23 @@ class Engine:
             return
         for predictor in self.predictors:
             cast("Classifier", predictor).close()
+
+
+def _longest_wait(service: Service) -> float:
+    """Return the longest expected wait [s] before requests are refused: the flag's, the contract's latency limit, or 1 s."""
+    if service.limits.queue_seconds > 0:
+        return service.limits.queue_seconds
+    promised = [
+        clause.limit / 1000.0 if clause.unit == "ms" else clause.limit
+        for clause in service.served.opened.contract.promises
+        if clause.name.startswith("latency") and clause.unit in {"s", "ms"}
+    ]
+    return min(promised, default=_WAIT)
+
+
+def longest_batch(service: Service) -> float:
+    """Return the seconds a batch may take: who comes while one is computed waits for it and for his own."""
+    return _longest_wait(service) / 2
 
 
 def build(opened: Opened, limits: Limits, how: Computing) -> Engine:
@@ -193,7 +200,7 @@ def _measured(
     opened, limits = service.served.opened, service.limits
     most = limits.batch or curve.MOST
     measured = curve.measure(predictor, service.reader, opened, most=most, seconds=_MEASURE, cpu=cpu)
-    return measured, limits.batch or measured.batch()
+    return measured, limits.batch or measured.batch(longest_batch(service))
 
 
 def _overlaps(service: Service, size: int) -> bool:

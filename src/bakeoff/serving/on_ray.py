@@ -214,7 +214,7 @@ def build(opened: Opened, limits: Limits, scaling: Scaling) -> engine.Engine:
         service = _service(opened, limits, first)
         most = limits.batch or curve.MOST
         measured = curve.measure(first, service.reader, opened, most=most, seconds=_MEASURE)
-        size = limits.batch or measured.batch()
+        size = limits.batch or measured.batch(engine.longest_batch(service))
         ongoing = in_flight(measured.row(size) * size, first.alone(size))
         if ongoing > 1:
             deployed.handle = _deploy(name, opened, parcel, threads, scaling, limits, ongoing=ongoing)
