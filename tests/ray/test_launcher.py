@@ -223,7 +223,9 @@ def test_a_job_for_which_no_node_is_left_is_not_waited_for(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
 def test_a_cluster_that_is_started_here_asks_for_a_token(tmp_path: Path) -> None:
+    """One of our own, although another one runs on this machine."""
     program = (
         "from bakeoff.training import ray_local\n"
         "ray = ray_local.imported(starting=True)\n"
@@ -237,7 +239,8 @@ def test_a_cluster_that_is_started_here_asks_for_a_token(tmp_path: Path) -> None
         command, environment = [sys.executable, "-c", program], {**unset, "HOME": str(tmp_path), **changes}
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
 
-    assert run().stdout == "True\n"
+    started = run()
+    assert started.stdout == "True\n", started.stderr[-2000:]
     assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
     refused = run(RAY_AUTH_MODE="disabled")
     assert "UnavailableError" in refused.stderr

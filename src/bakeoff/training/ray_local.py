@@ -52,7 +52,8 @@ def start(ray: Any) -> None:  # noqa: ANN401 - the module
         raise UnavailableError(
             what, where=_MODE, got=os.environ[_MODE], try_=f"unset {_MODE}, or --address of a cluster of yours"
         )
-    ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **QUIET)
+    # 'local': without an address Ray would join whichever cluster was last started on this machine, by whomever
+    ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **QUIET)
     if not guarded():
         ray.shutdown()
         what = "Ray did not guard the cluster by a token"
