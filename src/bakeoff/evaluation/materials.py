@@ -31,7 +31,7 @@ def weights_of(trial: Trial) -> Path | Failure | None:
     elif hub is not None:
         command, shown = assets.hub_command(hub), hub
     else:
-        return Failure(code="unavailable", reason=f"no asset is called '{name}'", reason_zh=f"没有名为 {name} 的权重")
+        return Failure(code="unavailable", reason=f"no such asset: '{name}'", reason_zh=f"没有名为 {name} 的权重")
     reason, zh = f"the weights '{shown}' are not here; try: {command}", f"本机没有权重 {shown}，可运行：{command}"
     return Failure(code="unavailable", reason=reason, reason_zh=zh)
 
