@@ -1,7 +1,8 @@
 """The servers compared: ours, and four others as their documentation shows them, each a program of its own.
 
 All read ``{"texts": [...]}`` or ``{"values": [[...]]}``, tokenise with the same library, run the same graph on one thread of ONNX
-Runtime and answer a label and its probabilities. FastAPI runs two worker processes, LitServe, BentoML and Ray Serve batch up to 32.
+Runtime and answer a label and its probabilities. LitServe, BentoML and Ray Serve batch up to 32. Each computes in as many workers
+as ours does: threads behind one front here, processes there.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ async def predict(ask: Ask):
     return {"predictions": model(ask.texts if TEXT else ask.values)}
 if __name__ == "__main__":
     import uvicorn
-    uvicorn.run("server:app", host="127.0.0.1", port=PORT, workers=2, log_level="warning", access_log=False)
+    uvicorn.run("server:app", host="127.0.0.1", port=PORT, workers=WORKERS, log_level="warning", access_log=False)
 """,
     "litserve": """
 import litserve as ls
@@ -82,12 +83,12 @@ class Api(ls.LitAPI):
     def encode_response(self, output):
         return {"predictions": [output]}
 if __name__ == "__main__":
-    server = ls.LitServer(Api(max_batch_size=32, batch_timeout=0.001), accelerator="cpu", workers_per_device=1)
+    server = ls.LitServer(Api(max_batch_size=32, batch_timeout=0.001), accelerator="cpu", workers_per_device=WORKERS)
     server.run(host="127.0.0.1", port=PORT, log_level="warning", generate_client_file=False)
 """,
     "bentoml": """
 import bentoml
-@bentoml.service(traffic={"timeout": 60}, workers=1)
+@bentoml.service(traffic={"timeout": 60}, workers=WORKERS)
 class Predictor:
     def __init__(self):
         self.model = Model()
@@ -99,7 +100,7 @@ class Predictor:
 import ray
 from ray import serve
 from starlette.requests import Request
-@serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 1}, max_ongoing_requests=100)
+@serve.deployment(num_replicas=WORKERS, ray_actor_options={"num_cpus": 1}, max_ongoing_requests=100)
 class Predictor:
     def __init__(self):
         self.model = Model()
@@ -111,7 +112,9 @@ class Predictor:
         return {"predictions": [await self.many(document[FIELD][0])]}
 if __name__ == "__main__":
     import time
-    ray.init(address="local", include_dashboard=False, num_cpus=2, object_store_memory=100 << 20, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        address="local", include_dashboard=False, num_cpus=WORKERS + 1, object_store_memory=100 << 20, log_to_driver=False, logging_level="ERROR",
+    )
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
     serve.run(Predictor.bind(), route_prefix="/predict")
     while True:
@@ -121,16 +124,28 @@ if __name__ == "__main__":
 
 
 @contextmanager
-def running(name: str, network: Network, folder: Path, *flags: str) -> Iterator[tuple[psutil.Popen, str]]:
+def running(
+    name: str, network: Network, folder: Path, *flags: str, workers: int = 1
+) -> Iterator[tuple[psutil.Popen, str]]:
     """Start a server by name (``bakeoff`` or a peer); yield its process and the URL to post to, once it answers."""
     port = _free_port()
     place = folder / f"{name}-{network.name}"
     place.mkdir(parents=True, exist_ok=True)
     if name == "bakeoff":
-        command = [sys.executable, "-m", "bakeoff.serving", str(network.bundle), "--port", str(port), *flags]
+        command = [
+            sys.executable,
+            "-m",
+            "bakeoff.serving",
+            str(network.bundle),
+            "--port",
+            str(port),
+            "--replicas",
+            str(workers),
+            *flags,
+        ]
         url = f"http://127.0.0.1:{port}/v1/predict"
     else:
-        command, url = _peer(name, network, place, port), f"http://127.0.0.1:{port}/predict"
+        command, url = _peer(name, network, place, port, workers), f"http://127.0.0.1:{port}/predict"
     environment = {
         **os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "BENTOML_DO_NOT_TRACK": "True",
         "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(place.resolve()), "DO_NOT_TRACK": "1",
@@ -147,16 +162,17 @@ def running(name: str, network: Network, folder: Path, *flags: str) -> Iterator[
         end(started)
 
 
-def _peer(name: str, network: Network, place: Path, port: int) -> list[str]:
+def _peer(name: str, network: Network, place: Path, port: int, workers: int) -> list[str]:
     tokenizer = str((network.graph.parent / "tokenizer.json").resolve())
     facts = {
         "GRAPH": str(network.graph.resolve()), "TEXT": network.text, "TOKENIZER": tokenizer, "SEQUENCE": SEQUENCE, "PORT": port,
+        "WORKERS": workers,
     }  # fmt: skip
     head = "".join(f"{key} = {value!r}\n" for key, value in facts.items())
     head += f"ROWS = {'list[str]' if network.text else 'list[list[float]]'}\n"
     (place / "network.py").write_text(head + _MODEL, encoding="utf-8")
     (place / "server.py").write_text(
-        "from network import FIELD, PORT, ROWS, TEXT, Model\n" + _PROGRAMS[name], encoding="utf-8"
+        "from network import FIELD, PORT, ROWS, TEXT, WORKERS, Model\n" + _PROGRAMS[name], encoding="utf-8"
     )
     binaries = (VENV / "bin").resolve()
     if name == "bentoml":

@@ -12,8 +12,9 @@ def add_computing(parse: argparse.ArgumentParser) -> None:
         "--threads", type=int, metavar="N", help="threads of the model (default: as promised in the contract)"
     )
     parse.add_argument(
-        "--replicas", type=int, default=1, metavar="N", help="batches computed at the same time (default: %(default)s)"
-    )
+        "--replicas", type=int, metavar="N",
+        help="batches computed at the same time (default: as many as the cores hold where that costs no memory, else 1)",
+    )  # fmt: skip
     parse.add_argument(
         "--compute", choices=("auto", "inline", "threads", "processes"), default="auto",
         help="where the model computes: on the event loop, in threads or in processes (default: measured at start-up)",

@@ -20,6 +20,7 @@ import pytest
 
 from bakeoff.data.transforms.tabular import Table
 from bakeoff.delivery.sealing import Seal
+from bakeoff.runtimes import cores
 from bakeoff.runtimes.keys import DECRYPT
 from bakeoff.schema.errors import BundleError
 from bakeoff.serving import curve, engine, frames
@@ -55,9 +56,22 @@ def test_a_batch_leaves_time_for_the_one_before_it() -> None:
 
 
 def test_cheap_batches_are_computed_on_the_event_loop() -> None:
-    assert curved(1e-5, 1e-5).inline(2)
-    assert not curved(1e-3, 1e-3).inline(2)
-    assert curved(1e-3, 1e-3).inline(1)
+    assert curved(1e-5, 1e-5).inline(2, 2)
+    assert not curved(1e-3, 1e-3).inline(2, 2)
+    assert curved(1e-3, 1e-3).inline(1, 1)
+
+
+def test_a_batch_too_long_for_the_event_loop_is_cut_where_that_costs_little_and_not_where_it_costs_much() -> None:
+    nearly, much = curved(7e-4, 4e-4, 2.5e-4, 2.4e-4), curved(7e-4, 4e-4, 2.5e-4, 1.3e-4)
+    assert (nearly.batch(curve.INLINE), nearly.batch()) == (4, 8)
+    assert nearly.inline(4, 8)
+    assert not much.inline(4, 8)
+
+
+def test_what_takes_a_core_as_long_as_it_takes_the_event_loop_is_shared_among_cores() -> None:
+    assert curved(5e-5).inline(1, 1, threads=8)
+    assert not curved(5e-4).inline(1, 1, threads=8)
+    assert curved(5e-4).inline(1, 1, threads=1)
 
 
 class Slow:
@@ -92,6 +106,21 @@ def test_contract_rows_are_measured_on_where_there_are_any(text_bundle: Path, mi
     assert built.measured.source == "contract"
     assert built.mode == "inline"
     assert engine.build(opened, Limits(), engine.Computing(mode="threads", replicas=2)).mode == "threads"
+
+
+@pytest.mark.parametrize(("threads", "replicas"), [(None, 6), (4, 1), (12, 1)])
+def test_a_model_that_threads_share_uses_every_core(
+    threads: int | None, replicas: int, numbers_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cores, "usable", lambda: 6)
+    built = engine.build(open_bundle(numbers_bundle), Limits(), engine.Computing(threads=threads, mode="threads"))
+    assert len(built.predictors) == replicas
+    built.close()
+
+
+def test_a_model_that_each_thread_would_load_is_loaded_once(text_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "usable", lambda: 6)
+    assert len(engine.build(open_bundle(text_bundle), Limits(), engine.Computing(mode="threads")).predictors) == 1
 
 
 def test_waits_are_told_from_recent_batches_and_refused_beyond_the_limit() -> None:

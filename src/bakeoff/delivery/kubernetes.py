@@ -192,7 +192,8 @@ def server(sizing: Sizing, name: str = "serve") -> Document:
         check = {"path": path, "port": "http"}
         return {"httpGet": check, "periodSeconds": period, "timeoutSeconds": timeout, "failureThreshold": failures}
 
-    arguments = ["--drain-seconds", str(DRAIN), "--stop-seconds", str(STOP), "--public", "/metrics"]
+    # a pod is one replica: without a CPU limit the server would see, and use, the cores of the whole node
+    arguments = ["--replicas", "1", "--drain-seconds", str(DRAIN), "--stop-seconds", str(STOP), "--public", "/metrics"]
     return container(
         sizing, name, args=arguments, ports=[{"name": "http", "containerPort": PORT}],
         startupProbe=probe("/healthz", 2, 2, 60), livenessProbe=probe("/healthz", 10, 3, 3),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from bakeoff.runtimes import cores
 from bakeoff.schema.base import content_key
 from bakeoff.schema.trial import Environment
 
@@ -27,7 +27,7 @@ def host(threads: int) -> Environment:
         machine=platform.machine(),
         system=platform.system(),
         cpu=cpu,
-        cores=_cores(),
+        cores=cores.usable(),
         memory=round(psutil.virtual_memory().total / _GRAIN) * _GRAIN,
         isa=flags,
         python=platform.python_version(),
@@ -50,10 +50,6 @@ def machine_key(environment: Environment) -> str:
     return content_key(
         "machine", environment.cpu, environment.cores, environment.machine, environment.system, environment.threads
     )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu() -> tuple[str, tuple[str, ...]]:

@@ -39,6 +39,10 @@ _PATIENCE = 2.5
 _TRIES = 6
 """Full batches of one size that are compared with those of another."""
 _WORDS = "the room was clean and quiet but service slow 房间 干净 安静 不过 上菜 太慢 "
+_NEARLY = 1.1
+"""A batch short enough for the event loop may cost this much more per row than a longer one would in a thread."""
+_CHEAP = 1e-4
+"""Seconds: a row that costs less is read and answered in about the same time, so more cores would not answer more of them."""
 INLINE = 1e-3
 """Seconds: a batch cheaper than this is computed on the event loop; handing it to a thread and back would cost as much."""
 
@@ -73,9 +77,11 @@ class Curve:
         fitting = [point for point in self.points if point.rows <= batch]
         return fitting[-1].wall / fitting[-1].rows
 
-    def inline(self, batch: int) -> bool:
-        """Say whether batches of ``batch`` are cheap enough for the event loop."""
-        return all(point.wall <= INLINE for point in self.points if point.rows <= batch)
+    def inline(self, small: int, batch: int, threads: int = 1) -> bool:
+        """Say whether batches of ``small`` rows on the event loop are better than batches of ``batch`` rows in ``threads`` threads."""
+        short = all(point.wall <= INLINE for point in self.points if point.rows <= small)
+        nearly = self.row(small) <= self.row(batch) * _NEARLY
+        return short and nearly and (threads == 1 or self.row(small) <= _CHEAP)
 
     def document(self) -> dict[str, Any]:
         """Return JSON data."""

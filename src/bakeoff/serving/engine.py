@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from bakeoff.runtimes import cores
 from bakeoff.serving import curve, model
 from bakeoff.serving.batching import Batcher
 from bakeoff.serving.computing import Predictor
@@ -35,6 +36,7 @@ _SHARED = frozenset({"onnxruntime"})
 """Runtimes whose loaded model may be run by several threads at once; of others each thread loads its own."""
 _OVERLAP = 1.5
 """Two threads that finish in less than 1.5 times the time of one overlap: the model lets go of the interpreter."""
+_LOOKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ class Computing:
 
     Attributes:
         threads: threads of one copy of the model; the contract's when None.
-        replicas: batches computed at the same time.
+        replicas: batches computed at the same time; None: as many as the cores hold, where one loaded model serves them all.
         mode: where; ``auto`` decides by measuring.
         worker: command that starts a worker process; ours when None.
         loader: gives a predictor for (artefact, directory, runtime, threads); that of the bundle's runtime when None.
@@ -51,7 +53,7 @@ class Computing:
     """
 
     threads: int | None = None
-    replicas: int = 1
+    replicas: int | None = None
     mode: Mode = "auto"
     worker: tuple[str, ...] | None = None
     loader: model.Loader | None = None
@@ -174,22 +176,24 @@ def build(opened: Opened, limits: Limits, how: Computing) -> Engine:
     concurrency = int(getattr(getattr(served.classifier, "predictor", None), "concurrency", 1))
     if concurrency > 1:  # several batches at once, in other processes: only the clock on the wall tells what one takes
         measured, size = _measured(service, served.classifier, time.perf_counter)
-        predictors: list[Predictor] = [served.classifier] * max(how.replicas, concurrency)
-        return Engine(service, predictors, mode="threads", size=size, measured=measured)
+        several: list[Predictor] = [served.classifier] * max(how.replicas or 1, concurrency)
+        return Engine(service, several, mode="threads", size=size, measured=measured)
     measured, size = _measured(service, served.classifier)
+    shared = opened.manifest.runtime in _SHARED
+    replicas = how.replicas or (_fitting(opened, how) if shared else 1)
     mode = how.mode
     if mode == "auto":
         mode = "threads"
-        if how.replicas == 1 and measured.inline(size):
-            mode = "inline"
-        elif how.replicas > 1 and not _overlaps(service, size):
+        small = limits.batch or min(size, measured.batch(curve.INLINE))
+        if how.replicas in {None, 1} and measured.inline(small, size, replicas):
+            mode, size = "inline", small
+        elif (how.replicas or 1) > 1 and not _overlaps(service, size):
             served.classifier.close()
             return _in_processes(opened, limits, how)
-    predictors = [served.classifier]
+    predictors: list[Predictor] = [served.classifier]
     if mode == "threads":
-        shared = opened.manifest.runtime in _SHARED
         predictors += [
-            served.classifier if shared else model.load(opened, how.threads).classifier for _ in range(how.replicas - 1)
+            served.classifier if shared else model.load(opened, how.threads).classifier for _ in range(replicas - 1)
         ]
     return Engine(service, predictors, mode=mode, size=size, measured=measured)
 
@@ -203,8 +207,17 @@ def _measured(
     return measured, limits.batch or measured.batch(longest_batch(service))
 
 
+def _fitting(opened: Opened, how: Computing) -> int:
+    """Return how many batches the cores can compute at the same time: what the costs of a decision are reckoned with."""
+    return max(1, cores.usable() // (how.threads or opened.contract.threads))
+
+
 def _overlaps(service: Service, size: int) -> bool:
-    """Say whether two threads compute at the same time."""
+    """Say whether two threads compute at the same time; on a busy machine they may, and yet not in every moment."""
+    return any(_overlap(service, size) for _ in range(_LOOKS))
+
+
+def _overlap(service: Service, size: int) -> bool:
     rows, _ = curve.sample(service.reader, service.served.opened)
     batch = service.reader.join([[rows[0]] * size])
 

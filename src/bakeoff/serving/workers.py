@@ -148,7 +148,7 @@ class Pool:
         self._free: list[Worker] = []
         self._loading: Worker | None = None
         self._changed = threading.Condition()
-        first = [self._start() for _ in range(how.replicas)]
+        first = [self._start() for _ in range(how.replicas or 1)]
         try:
             for worker in first:
                 worker.ready(seconds)
