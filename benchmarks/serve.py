@@ -27,7 +27,7 @@ from typing import Any
 from benchmarks import finish
 from benchmarks._serve_load import Load, drive, script
 from benchmarks._serve_models import NAMES, Network, make
-from benchmarks._serve_peers import PEERS, VENV, running
+from benchmarks._serve_peers import PEERS, VENV, alone, running
 
 EFFICIENCY = {"enc6": 0.88, "enc6-int8": 0.85}
 TINY_US = 60.0
@@ -74,10 +74,11 @@ def compare(network: Network, given: argparse.Namespace, folder: Path) -> dict[s
         for number in range(rounds):
             order = [*places, ""]  # the bare loop takes its turn like a server
             for name in order[number % len(order) :] + order[: number % len(order)]:
-                if name:
-                    loads[name].append(drive(*places[name], scripts[name], seconds=seconds))
-                else:
-                    curves.append(offline(network, seconds))
+                with alone(places[name][0] if name else None, [process for process, _ in places.values()]):
+                    if name:
+                        loads[name].append(drive(*places[name], scripts[name], seconds=seconds))
+                    else:
+                        curves.append(offline(network, seconds))
     best = {size: statistics.median(curve[size] for curve in curves if size in curve) for size in curves[0]}
     floor = min(best.values())
     return {

@@ -134,6 +134,18 @@ def test_waits_are_told_from_recent_batches_and_refused_beyond_the_limit() -> No
     assert pressure.retry_after(1000) == 5
 
 
+def test_a_machine_that_stood_still_for_once_is_not_taken_for_slow() -> None:
+    pressure = Pressure(1, 1.0, row=0.01, rows=8)
+    for _ in range(20):
+        pressure.learn(8, 0.08)
+    pressure.learn(8, 60.0)
+    assert pressure.row < 0.015
+    assert pressure.bearable(32)
+    for _ in range(10):
+        pressure.learn(8, 0.8)
+    assert pressure.row > 0.05, "one that has become slow is soon known to be"
+
+
 def test_a_request_is_hopeless_only_after_half_its_time() -> None:
     pressure = Pressure(1, 1.0)
     pressure.learn(1, 60.0)
@@ -256,12 +268,14 @@ def test_the_status_page_shows_curve_and_choice(texts: Running) -> None:
     assert texts.metric("bakeoff_batch_size") == status["compute"]["batch"]
 
 
-def tuned(costs: dict[int, float], size: int, most: int = 64) -> int:
-    """Return the size a tuner ends with when rows cost ``costs[size]`` seconds in full batches."""
-    tuner = curve.Tuner(size, most, longest=1.0)
-    for _ in range(100):
-        tuner.learn(tuner.size, costs[tuner.size] * tuner.size)
-        tuner.learn(1, 1.0)  # what is not full says nothing
+def tuned(costs: dict[int, float], size: int, most: int = 64, drift: float = 1.0) -> int:
+    """Return the size a tuner ends with when rows cost ``costs[size]`` seconds in full batches, ``drift`` times more each time."""
+    tuner, following = curve.Tuner(size, most, longest=1.0), size
+    for number in range(100):
+        following = tuner.learn(following, costs[following] * following * drift**number)
+        assert tuner.learn(3, 1.0) == following, "what is not full says nothing"
+    assert tuner.done
+    assert following == tuner.size
     return tuner.size
 
 
@@ -270,3 +284,8 @@ def test_larger_batches_are_tried_under_load_and_kept_where_they_are_cheaper() -
     assert tuned({4: 1e-3, 8: 1e-3}, 4) == 4
     assert tuned({32: 1e-3, 64: 5e-4}, 32) == 64
     assert tuned({4: 2e-1, 8: 1e-2}, 4) == 4, "a batch takes no longer than it may"
+
+
+def test_a_machine_that_slows_down_meanwhile_does_not_choose() -> None:
+    assert tuned({4: 1e-3, 8: 8e-4, 16: 8e-4}, 4, drift=1.02) == 8
+    assert tuned({4: 1e-3, 8: 1e-3}, 4, drift=0.98) == 4

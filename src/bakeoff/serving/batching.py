@@ -90,6 +90,11 @@ class Batcher:
         return len(self._open)
 
     @property
+    def chosen(self) -> int:
+        """Rows of a batch at most; ``size`` may be another one that is being tried."""
+        return self.tuner.size if self.tuner is not None else self.size
+
+    @property
     def delay(self) -> float:
         """Seconds a row that comes now is expected to wait before it is computed."""
         return self.pressure.delay(self.ahead)

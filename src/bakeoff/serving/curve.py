@@ -10,6 +10,7 @@ import gzip
 import math
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
@@ -36,8 +37,8 @@ _DEAR = 0.02
 """Seconds: a batch that costs more is measured once."""
 _PATIENCE = 2.5
 """On a busy machine the clock runs on while others compute: at most this many times the CPU time is waited for."""
-_TRIES = 6
-"""Full batches of one size that are compared with those of another."""
+_TRIES = 10
+"""Full batches of each size that are compared."""
 _WORDS = "the room was clean and quiet but service slow 房间 干净 安静 不过 上菜 太慢 "
 _NEARLY = 1.1
 """A batch short enough for the event loop may cost this much more per row than a longer one would in a thread."""
@@ -133,37 +134,46 @@ def _point(predictor: Predictor, batch: Sequence[Any], cpu: Callable[[], float])
 class Tuner:
     """Goes on where the start-up had no time to: under load, tries batches twice as large, and keeps them where they are cheaper.
 
-    The start-up sees a dear batch once, and one moment of a busy machine would decide for as long as the server runs.
+    The start-up sees a dear batch once, and one moment of a busy machine would decide for as long as the server runs. Both sizes
+    take turns, so that a machine that becomes slower or faster meanwhile does so for both.
 
     Args:
         size: rows of a batch to begin with.
         most: largest batch.
         longest: seconds a batch may take.
 
+    Attributes:
+        size: the choice so far; ``learn`` tells what is to be tried next.
+        done: nothing is tried any more.
+
     """
 
     def __init__(self, size: int, most: int, longest: float) -> None:
         self.size, self._most, self._longest = size, most, longest
-        self._best: float | None = None
-        self._costs: list[float] = []
+        self._costs = _no_costs()
         self.done = size * 2 > most
 
     def learn(self, rows: int, cpu: float) -> int:
-        """Take in what a batch cost; return the size of the next ones. Only full batches tell."""
-        if self.done or rows != self.size:
-            return self.size
-        self._costs.append(cpu / rows)
-        if len(self._costs) < _TRIES:
-            return self.size
-        cost, self._costs = statistics.median(self._costs), []
-        if self._best is not None and cost > self._best / _AS_GOOD:
-            self.size //= 2
-            self.done = True
-        elif self.size * 2 > self._most or 2 * self.size * cost > self._longest:
-            self.done = True
-        else:
-            self._best, self.size = cost, self.size * 2
-        return self.size
+        """Take in what a batch cost; return the size of the next one. Only full batches tell."""
+        small, large = self._costs
+        if not self.done and rows in {self.size, 2 * self.size}:
+            (small if rows == self.size else large).append(cpu / rows)
+            if 2 * self.size * min(small, default=0.0) > self._longest:
+                self.done = True
+            elif min(len(small), len(large)) >= _TRIES:
+                self._decide(statistics.median(large) < statistics.median(small) / _AS_GOOD)
+                small, large = self._costs
+        return 2 * self.size if not self.done and len(large) < len(small) else self.size
+
+    def _decide(self, larger: bool) -> None:  # noqa: FBT001 - the one question
+        self._costs = _no_costs()
+        if larger:
+            self.size *= 2
+        self.done = not larger or self.size * 2 > self._most
+
+
+def _no_costs() -> tuple[deque[float], deque[float]]:
+    return deque(maxlen=_TRIES), deque(maxlen=_TRIES)
 
 
 def sample(reader: Reader, opened: Opened) -> tuple[list[Any], str]:

@@ -123,7 +123,7 @@ class Engine:
         return {
             "compute": {
                 "mode": "inline" if batcher.inline else "threads" if self.mode == "inline" else self.mode,
-                "replicas": len(self.predictors), "batch": batcher.size, "batching": batcher.size > 1,
+                "replicas": len(self.predictors), "batch": batcher.chosen, "batching": batcher.chosen > 1,
                 "worker_restarts": self.restarts,
             },
             "curve": self.measured.document() if self.measured else None,

@@ -6,6 +6,8 @@ import math
 
 _KEPT = 0.9
 """What a batch's weight is multiplied by with every later one: ten batches' memory follows a machine that slows down."""
+_SURPRISE = 4.0
+"""A batch counts as this many times what was expected at most: a machine that stood still once is not slow, one that is shows it again."""
 _SPENT = 0.5
 """Share of a request's time that must have passed before it may be given up as hopeless: a wrong estimate must not refuse for ever."""
 
@@ -34,6 +36,8 @@ class Pressure:
 
     def learn(self, rows: int, seconds: float) -> None:
         """Take in a finished batch."""
+        if self._rows:
+            seconds = min(seconds, _SURPRISE * max(rows * self.row, self.batch))
         self._rows = _KEPT * self._rows + rows
         self._seconds = _KEPT * self._seconds + seconds
         self.batch = _KEPT * self.batch + (1.0 - _KEPT) * seconds if self.batch else seconds
