@@ -30,10 +30,10 @@ Mode = Literal["auto", "inline", "threads", "processes"]
 
 _WAIT = 1.0
 """Longest expected wait [s] where neither the flags nor the contract say one."""
-_MEASURE = 0.2
-"""Seconds spent on the batch curve at most, about."""
+_MEASURE = 0.1
+"""Seconds spent on the batch curve at most, about; larger batches of dear models are tried under load."""
 _SHARED = frozenset({"onnxruntime"})
-"""Runtimes whose loaded model may be run by several threads at once; of others each thread loads its own."""
+"""Runtimes whose loaded model several threads may run at once, without holding the interpreter; of others each thread loads its own."""
 _OVERLAP = 1.5
 """Two threads that finish in less than 1.5 times the time of one overlap: the model lets go of the interpreter."""
 _LOOKS = 3
@@ -187,7 +187,7 @@ def build(opened: Opened, limits: Limits, how: Computing) -> Engine:
         small = limits.batch or min(size, measured.batch(curve.INLINE))
         if how.replicas in {None, 1} and measured.inline(small, size, replicas):
             mode, size = "inline", small
-        elif (how.replicas or 1) > 1 and not _overlaps(service, size):
+        elif (how.replicas or 1) > 1 and not shared and not _overlaps(service, size):
             served.classifier.close()
             return _in_processes(opened, limits, how)
     predictors: list[Predictor] = [served.classifier]
