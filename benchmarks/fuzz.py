@@ -77,29 +77,36 @@ def attack(server: subprocess.Popen[str], url: str, given: argparse.Namespace) -
         begin = time.perf_counter()
         good = _bodies(bodies, paths, given.bodies, draw)
         took = time.perf_counter() - begin
+    held = {"bodies": _resident(process)}
     print(f"  {dict(sorted(bodies.statuses.items()))} in {took:.0f} s; good requests between them right: {good}")
     with Client(port) as frames:
         for _ in range(given.frames):
             path = draw.choice(list(paths))
             frames.send(misframed(path, paths[path], draw), fresh=True, close=True)
     print(f"misframed requests: {dict(sorted(frames.statuses.items()))}")
-    huge, slow = _huge(port), _slow(port, paths["/v1/predict"])
+    held["frames"] = _resident(process)
+    huge = _huge(port)
+    held["huge"] = _resident(process)
+    slow = _slow(port, paths["/v1/predict"])
+    held["slow"] = _resident(process)
     checked = schemathesis(url, given.examples)
     with Client(port) as last:
         status, _ = last.send(request("/v1/predict", json.dumps(_GOOD).encode()))
-    after = _resident(process)
+    held["schemathesis"] = after = _resident(process)
     faults = [*bodies.faults, *frames.faults]
     for status_, start in faults[:5]:
         print(f"  {status_}: {start!r}")
     for start in [*bodies.dropped, *frames.dropped][:5]:
         print(f"  dropped: {start!r}")
     growth = after / before - 1
+    print(f"memory after each attack [MB]: { {name: round(value / 1e6, 1) for name, value in held.items()} }")
     print(f"memory {before / 1e6:.1f} → {after / 1e6:.1f} MB ({growth:+.1%}); a good request at the end: {status}")
     return {
         "bodies": given.bodies, "statuses": {str(code): n for code, n in sorted(bodies.statuses.items())}, "good_between": good,
         "frames": given.frames, "frame_statuses": {str(code): n for code, n in sorted(frames.statuses.items())},
         "five_hundreds": len(faults), "dropped": len(bodies.dropped) + len(frames.dropped), "huge": huge, "slow": slow,
-        "schemathesis": checked, "memory_growth": round(growth, 4), "resident_mb": round(before / 1e6, 1), "seconds": round(took, 1),
+        "schemathesis": checked, "memory_growth": round(growth, 4), "resident_mb": round(before / 1e6, 1),
+        "resident_mb_after": {name: round(value / 1e6, 1) for name, value in held.items()}, "seconds": round(took, 1),
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import time
 from collections.abc import Iterator
@@ -11,6 +12,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bakeoff.serving import engine
+from bakeoff.serving.app import App
+from bakeoff.serving.hub import Hub
+from bakeoff.serving.limits import Limits
+from bakeoff.serving.model import open_bundle
+from bakeoff.serving.problems import Problem
+from bakeoff.serving.protocol import Connection
+from bakeoff.serving.request import Request
 from tests.serving.running import Running, running
 
 BODY = '{"texts": ["很好 满意"]}'.encode()
@@ -46,6 +55,58 @@ def small(text_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def connect(server: Running) -> socket.socket:
     """Return a connection."""
     return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+
+
+class Wire:
+    """A transport that takes whatever is written."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def get_extra_info(self, _: str) -> None:
+        return None
+
+    close = abort = pause_reading = resume_reading = lambda self: None
+
+
+REFUSED = {
+    "no such path": b"POST /nowhere HTTP/1.1\r\nhost: x\r\n\r\n",
+    "method": b"DELETE /v1/predict HTTP/1.1\r\nhost: x\r\n\r\n",
+    "type": b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-type: text/x\r\ncontent-length: 2\r\n\r\n{}",
+    "length": b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99999999\r\n\r\n",
+    "no host": b"GET /healthz HTTP/1.1\r\n\r\n",
+    "header": b"GET /healthz HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 100_000,
+    "body": post(b"{]"),
+    "nonsense": b"\x16\x03\x01\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", REFUSED.values(), ids=REFUSED)
+def test_nothing_of_a_refused_request_stays(sent: bytes, text_bundle: Path) -> None:
+    limits = Limits()
+    built = engine.build(open_bundle(text_bundle), limits, engine.Computing())
+    hub = Hub(App(built.service.served, limits, built))
+    gc.collect()
+    gc.disable()  # what the collector has to find stays until it looks, with all its bytes
+    try:
+        for _ in range(3):
+            connection, wire = hub.connect(), Wire()
+            connection.connection_made(wire)  # type: ignore[arg-type]
+            for at in range(0, len(sent), 65536):
+                connection.data_received(sent[at : at + 65536])
+            assert wire.sent.startswith(b"HTTP/1.1 4")
+            connection.connection_lost(None)
+        del connection
+        kept = [one for one in gc.get_objects() if isinstance(one, (Connection, Request, Problem))]
+    finally:
+        gc.enable()
+    assert kept == []
 
 
 def test_a_connection_is_kept_and_closed_when_the_client_asks(texts: Running) -> None:

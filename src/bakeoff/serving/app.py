@@ -201,9 +201,10 @@ class App:
 
     def handle(self, request: Request) -> None:
         """Answer one complete request (``hub.Handler``)."""
+        if request.problem is not None:  # not raised: its traceback would hold the request that holds it
+            self.refuse(request, request.problem)
+            return
         try:
-            if request.problem is not None:
-                raise request.problem
             request.route.answer(request)
         except Problem as problem:
             self.refuse(request, problem)

@@ -195,7 +195,8 @@ class Connection(asyncio.Protocol):
         try:
             self._admit(request)
         except Problem as problem:
-            request.problem = problem
+            # the traceback holds the request and the connection: kept, all their bytes would stay until the collector runs
+            request.problem = problem.with_traceback(None)
             if request.expects or request.length > self._hub.limits.body:
                 # its body will not be read as one, so where the next request begins is not known
                 request.keep_alive = False
