@@ -97,7 +97,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module attribute of any kind
-    """Import a record when it is first used: building all of them takes a server a third of its start."""
+    """Import a record when it is first used: building all of them is a quarter of what a server imports."""
     if name not in _HOME:
         message = f"module 'bakeoff.schema' has no attribute '{name}'"
         raise AttributeError(message)
