@@ -150,7 +150,8 @@ def test_it_survives_kill_9_at_any_moment(text_bundle: Path, tmp_path: Path) -> 
         if process.returncode != -signal.SIGKILL:  # it may have finished just before the signal
             assert process.returncode == 0, errors.decode()
             break
-        assert not out.exists()
+        if out.exists():  # it had finished, and was about to end: the next run finds nothing to do
+            continue
         note = tmp_path / "out.csv.part.json"
         resumed.add(json.loads(note.read_text())["rows"] if note.exists() else 0)
     assert kills >= 2
