@@ -6,13 +6,22 @@ import argparse
 from pathlib import Path
 
 
+def positive(text: str) -> int:
+    """Read a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        what = f"at least 1 is needed, {number} was given"
+        raise argparse.ArgumentTypeError(what)
+    return number
+
+
 def add_computing(parse: argparse.ArgumentParser) -> None:
     """Add the flags that say how many copies of the model compute, and where."""
     parse.add_argument(
-        "--threads", type=int, metavar="N", help="threads of the model (default: as promised in the contract)"
+        "--threads", type=positive, metavar="N", help="threads of the model (default: as promised in the contract)"
     )
     parse.add_argument(
-        "--replicas", type=int, metavar="N",
+        "--replicas", type=positive, metavar="N",
         help="batches computed at the same time (default: as many as the cores hold where that costs no memory, else 1)",
     )  # fmt: skip
     parse.add_argument(

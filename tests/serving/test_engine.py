@@ -24,6 +24,7 @@ from bakeoff.runtimes import cores
 from bakeoff.runtimes.keys import DECRYPT
 from bakeoff.schema.errors import BundleError
 from bakeoff.serving import curve, engine, frames
+from bakeoff.serving.__main__ import parser
 from bakeoff.serving.curve import Curve, Point
 from bakeoff.serving.limits import Limits
 from bakeoff.serving.model import open_bundle
@@ -121,6 +122,14 @@ def test_a_model_that_threads_share_uses_every_core(
 def test_a_model_that_each_thread_would_load_is_loaded_once(text_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "usable", lambda: 6)
     assert len(engine.build(open_bundle(text_bundle), Limits(), engine.Computing(mode="threads")).predictors) == 1
+
+
+@pytest.mark.parametrize("flags", [("--replicas", "0"), ("--replicas", "-3"), ("--threads", "0"), ("--threads", "two")])
+def test_no_replicas_and_no_threads_are_refused(flags: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parser().parse_args(["bundle", *flags])
+    assert caught.value.code == 2
+    assert flags[0] in capsys.readouterr().err
 
 
 def test_waits_are_told_from_recent_batches_and_refused_beyond_the_limit() -> None:

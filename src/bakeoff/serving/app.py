@@ -95,7 +95,7 @@ class App:
             "bakeoff_queue_seconds": (
                 "Seconds that a row which comes now is expected to wait before it is computed.", lambda: self.batcher.delay),
             "bakeoff_inflight_requests": ("Requests not answered yet.", lambda: self.batcher.inflight),
-            "bakeoff_batch_size": ("Rows computed together at most, as measured at start-up.", lambda: self.batcher.chosen),
+            "bakeoff_batch_size": ("Rows computed together at most, as measured at start-up and under load.", lambda: self.batcher.chosen),
             "bakeoff_worker_restarts": ("Compute processes replaced since the start.", lambda: self.engine.restarts),
             "bakeoff_ready": ("1 when the server takes new requests.", lambda: float(self.ready and self.engine.healthy)),
         })  # fmt: skip

@@ -176,18 +176,19 @@ def build(opened: Opened, limits: Limits, how: Computing) -> Engine:
     concurrency = int(getattr(getattr(served.classifier, "predictor", None), "concurrency", 1))
     if concurrency > 1:  # several batches at once, in other processes: only the clock on the wall tells what one takes
         measured, size = _measured(service, served.classifier, time.perf_counter)
-        several: list[Predictor] = [served.classifier] * max(how.replicas or 1, concurrency)
-        return Engine(service, several, mode="threads", size=size, measured=measured)
+        many: list[Predictor] = [served.classifier] * max(how.replicas or 1, concurrency)
+        return Engine(service, many, mode="threads", size=size, measured=measured)
     measured, size = _measured(service, served.classifier)
     shared = opened.manifest.runtime in _SHARED
     replicas = how.replicas or (_fitting(opened, how) if shared else 1)
+    several = (how.replicas or 1) > 1  # asked for, not only fitting: then never on the event loop
     mode = how.mode
     if mode == "auto":
         mode = "threads"
         small = limits.batch or min(size, measured.batch(curve.INLINE))
-        if how.replicas in {None, 1} and measured.inline(small, size, replicas):
+        if not several and measured.inline(small, size, replicas):
             mode, size = "inline", small
-        elif (how.replicas or 1) > 1 and not shared and not _overlaps(service, size):
+        elif several and not shared and not _overlaps(service, size):
             served.classifier.close()
             return _in_processes(opened, limits, how)
     predictors: list[Predictor] = [served.classifier]

@@ -55,7 +55,7 @@ def serve(
         host: address to bind, the loopback interface unless told otherwise.
         port: TCP port; 0 takes a free one.
         limits: what is accepted.
-        computing: replicas and where they compute; one, wherever it is cheapest, when None.
+        computing: replicas and where they compute; measured when None.
         cluster: replicas on a Ray cluster instead.
         access: API keys, rates, HTTPS; nothing of it when None, which is for the loopback interface only.
         announce: called with the base URL once the socket listens.

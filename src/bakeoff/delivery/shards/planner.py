@@ -59,13 +59,8 @@ def choose(
 
     chosen = best(0, stages)
     if chosen is None:
-        smallest = min(range(1, end + 1), key=lambda place: memory(place - 1, place) * -1)
         what = f"no way of cutting it in {stages} keeps every stage within {limit} bytes of weights"
-        need = memory(smallest - 1, smallest)
-        raise StepError(
-            "unsupported",
-            what,
-            got=f"one part that cannot be cut holds {need} bytes",
-            try_="more shards, or a higher limit",
-        )
+        need = max(memory(place - 1, place) for place in range(1, end + 1))
+        got = f"one part that cannot be cut holds {need} bytes"
+        raise StepError("unsupported", what, got=got, try_="more shards, or a higher limit")
     return chosen

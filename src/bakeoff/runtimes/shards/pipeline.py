@@ -128,6 +128,7 @@ class Pipeline:
                 with self._changed:
                     if self._out is link:  # the receiver notices too, and repairs
                         self._out = None
+                        wire.close(link)
                         wire.close(self._back)
 
     def _receive(self) -> None:
