@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,27 @@ def test_an_infeasible_family_is_judged_once_for_the_price_of_the_limit(world: W
     assert purposes == ["probe", "rung"]
     out = ask(world.spec, world.evidence()).eliminations
     assert next(item for item in out if item.candidate == LLM.name).kind == "infeasible"
+
+
+def test_the_price_of_a_limit_is_asked_for_last(world: World) -> None:
+    looks = [trial.candidate.id for trial in world.trials if trial.purpose == "rung" and not trial.candidate.members]
+    assert looks.index(LLM.name) > max(at for at, name in enumerate(looks) if name != LLM.name)
+
+
+def test_what_is_too_slow_to_be_chosen_leaves_the_time_to_what_may_be() -> None:
+    """Judging the slow one on sixty rows would take 30 s of the 24 s that looking may take."""
+    crawling = dataclasses.replace(LLM, latency=0.5)
+    ran = World(spec(budget={"time": "40s"}), (LINEAR, crawling))
+    last = ran.run()
+    assert [trial.purpose for trial in ran.trials if trial.candidate.id == crawling.name] == ["probe"]
+    assert last.finalists == (LINEAR.name,)
+
+
+def test_where_nothing_is_feasible_the_price_of_the_limit_is_all_there_is_to_find_out() -> None:
+    baseline = Stack("baseline.majority.none.native", 0.5, hunger=0.0, per_1000=0.0)
+    ran = World(spec(budget={"time": "40s"}), (baseline, dataclasses.replace(LLM, latency=0.5)))
+    ran.run()
+    assert [trial.purpose for trial in ran.trials if trial.candidate.id == LLM.name] == ["probe", "rung"]
 
 
 def test_a_crashing_candidate_is_out_with_its_reason_and_never_tried_twice(world: World) -> None:

@@ -4,7 +4,7 @@ The walk, each stage asked for only when the one before is complete in the ledge
 
 1. **probe** every path with initial weights; what breaks a latency, memory or size limit is out before training.
 2. **looks**: the planner trains and judges where a second is expected to gain most (``explore``), tunes the survivors, and stops when
-   knowing more is not worth it. A family without any feasible path still gets one look, so that the price of the limit is known.
+   knowing more is not worth it. A family without any feasible path gets one look of the time that is left, for the price of the limit.
 3. **ensembles** of the best arms.
 4. **final**: the finalists' paths on the confirm rows, timed in interleaved rounds, and trained again with other seeds.
 5. **risk** checks on what might be shipped.

@@ -1,13 +1,14 @@
 """The planner on a ledger: which arm to look at next, how closely, and who goes no further.
 
-A do-nothing baseline and one arm of every family that broke a limit are looked at first and once, so that the report can say what the
-limit costs. Then the planner spends where a second is expected to gain most. When it stops, the leader and the best arm of the
-simplest family are complete: trained on everything and judged on all rows, because low cost may decide for the latter.
+A do-nothing baseline is looked at first. Then the planner spends where a second is expected to gain most. When it stops, the leader
+and the best arm of the simplest family are complete: trained on everything and judged on all rows, because low cost may decide for
+the latter. Of what is left of the time, one arm of every family that broke a limit gets one look, so that the report can say what the
+limit costs; never before: on a slow machine, one that is too slow to be chosen would leave no time for those that may be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -30,13 +31,13 @@ _LEAST_ARMS = 2
 
 def explore(race: Race) -> list[Trial]:
     """Return the next look, or conclude the looking: who is left, who goes no further and why."""
-    forced = _missing(race, [*_baselines(race), *_references(race)])
+    forced = _missing(race, _baselines(race))
     if forced:
         return forced
     _fail(race)
     scene = scene_of(race)
     if not scene.alive.any():
-        return []
+        return _missing(race, _references(race))
     scene.alive &= ~_beaten(race, scene)
     move = plan_move(
         scene.field, scene.looks, _affordable(race, scene), rules_of(race), scene.alive, scene.judged, race.spent
@@ -47,6 +48,9 @@ def explore(race: Race) -> list[Trial]:
     tuning = _tune(race, scene, move.state)
     if tuning:
         return tuning
+    priced = _priced(race, scene)
+    if priced:
+        return priced
     _conclude(race, scene, move)
     return []
 
@@ -85,7 +89,7 @@ def rules_of(race: Race) -> Rules:
     )
 
 
-def _missing(race: Race, trials: Sequence[Trial]) -> list[Trial]:
+def _missing(race: Race, trials: Iterable[Trial]) -> list[Trial]:
     return [trial for trial in trials if not race.seen.done(trial)]
 
 
@@ -113,6 +117,13 @@ def _references(race: Race) -> Iterator[Trial]:
             yield _trial(race, chosen, share, min(every, MIN_ROWS) if len(steps) > 1 else every)
 
 
+def _priced(race: Race, scene: Scene) -> list[Trial]:
+    """Return the next reference that the planned time still holds; any, where there is nothing but the baseline to choose."""
+    missing = sorted(_missing(race, _references(race)), key=race.price)
+    hopes = any(race.first(scene.arms[int(place)]).family != "baseline" for place in np.flatnonzero(scene.alive))
+    return [trial for trial in missing if not hopes or race.price(trial) <= _room(race)][:1]
+
+
 def _trial(race: Race, candidate: Candidate, fraction: float, rows: int) -> Trial:
     limit = None if rows >= race.profile.split.select else rows
     fidelity = Fidelity(fraction=fraction, seed=race.spec.seed, split="select", limit=limit)
@@ -130,8 +141,13 @@ def _fail(race: Race) -> None:
 
 def _affordable(race: Race, scene: Scene) -> list[Option]:
     """Options that the planned time still holds."""
-    room = SHARE_OF_TIME * race.spec.budget.time - race.spent
+    room = _room(race)
     return [option for option in scene.options if option.seconds <= room]
+
+
+def _room(race: Race) -> float:
+    """Return what is left of the time for looking [s]."""
+    return SHARE_OF_TIME * race.spec.budget.time - race.spent
 
 
 def _beaten(race: Race, scene: Scene) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
