@@ -150,9 +150,19 @@ def test_a_machine_that_stood_still_for_once_is_not_taken_for_slow() -> None:
     pressure.learn(8, 60.0)
     assert pressure.row < 0.015
     assert pressure.bearable(32)
-    for _ in range(10):
+    for _ in range(4):
         pressure.learn(8, 0.8)
-    assert pressure.row > 0.05, "one that has become slow is soon known to be"
+    assert pressure.row > 0.03, "one that has become slow is soon known to be"
+
+
+def test_what_takes_long_twice_in_a_row_is_slow() -> None:
+    pressure = Pressure(1, 0.3, row=0.0001, rows=8)
+    pressure.learn(1, 0.1)
+    assert pressure.bearable(24)
+    pressure.learn(1, 0.1)
+    assert pressure.row > 0.01
+    pressure.learn(1, 0.1)
+    assert not pressure.bearable(24)
 
 
 def test_a_request_is_hopeless_only_after_half_its_time() -> None:
