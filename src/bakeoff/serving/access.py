@@ -37,6 +37,7 @@ class Access:
         burst: requests it may make at once after a pause; 0 takes as many as it may make in two seconds.
         tls_certificate: PEM chain; with it the server speaks HTTPS only.
         tls_key: PEM private key of the certificate.
+        log: what is written of each request: ``none``, ``requests`` (who, what, how long) or ``text`` (its content too).
 
     """
 
@@ -47,6 +48,7 @@ class Access:
     burst: float = 0.0
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    log: str = "none"
 
     def check(self, host: str) -> None:
         """Refuse to serve other machines with nobody on guard.
@@ -118,6 +120,7 @@ def access_of(given: argparse.Namespace) -> Access:
     return Access(
         keys=given.api_keys, no_keys=given.no_keys, public=tuple(given.public), rate=given.rate, burst=given.burst,
         tls_certificate=given.tls_certificate, tls_key=given.tls_key,
+        log=given.log,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import orjson
 from bakeoff.serving import chat, docs, openapi, openinference
 from bakeoff.serving.batching import Batcher, Job
 from bakeoff.serving.engine import Engine
+from bakeoff.serving.journal import Journal
 from bakeoff.serving.limits import Limits
 from bakeoff.serving.metrics import Metrics
 from bakeoff.serving.model import Served
@@ -75,6 +76,7 @@ class App:
         keyed: whether one of the guards asks for an API key.
         probes: paths that are answered even where there are too many connections: whoever asks would restart the server.
         tracer: starts and ends a span per request when there is one.
+        journal: writes down every answered request when there is one; health checks are left out.
 
     """
 
@@ -90,6 +92,7 @@ class App:
         self.guards: list[Guard] = []
         self.keyed = False
         self.tracer: Any = None
+        self.journal: Journal | None = None
         self.metrics = Metrics(served.name, manifest.candidate, served.opened.version, {
             "bakeoff_queue_rows": ("Rows that wait to be computed.", lambda: self.batcher.waiting),
             "bakeoff_queue_seconds": (
@@ -235,6 +238,8 @@ class App:
             self.metrics.latency.observe(perf_counter() - request.started)
         if request.span is not None:
             self.tracer.end(request.span, status, rows=request.rows, queue_seconds=request.waited)
+        if self.journal is not None and request.path not in _PROBES:
+            self.journal.note(request, status, body)
         request.respond(status, body, content, headers)
 
     # -------------------------------------------------------------------------------------------------------- prediction

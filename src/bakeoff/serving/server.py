@@ -69,6 +69,7 @@ def serve(
     from bakeoff.serving import engine
     from bakeoff.serving.access import Access
     from bakeoff.serving.app import App
+    from bakeoff.serving.journal import journal
     from bakeoff.serving.model import open_bundle
 
     access = access or Access()
@@ -87,7 +88,7 @@ def serve(
         app = App(built.service.served, limits, built)
         app.guards += access.guards(keys)
         app.keyed = keys is not None
-        app.tracer = tracer()
+        app.tracer, app.journal = tracer(), journal(access.log)
         run(app, host, port, announce, context=context, keys=keys)
     finally:
         built.close()
