@@ -81,8 +81,7 @@ def held_against_theory(url: str) -> dict[str, float]:
 
 
 def _run(url: str, *, seconds: float, connections: int, rate: float | None = None) -> Run:
-    host, port = address(url)
-    plan = Plan(host=host, port=port, rate=rate, connections=connections, seconds=seconds)
+    plan = Plan(**address(url)._asdict(), rate=rate, connections=connections, seconds=seconds)
     log = run(plan, [request(url, method="GET")])
     assert log.good.all()
     return log

@@ -5,6 +5,9 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +16,13 @@ from bakeoff.loadgen import null
 from bakeoff.loadgen.client import Run, address, request, run
 from bakeoff.loadgen.engine import Plan
 from bakeoff.schema.errors import UserError
+from tests.serving.running import certificate_of, running
 
 
 def load(url: str, bodies: int = 5, **plan: object) -> Run:
     """Run a plan against a server, five different bodies unless told otherwise."""
-    host, port = address(url)
     requests = [request(f"{url}/v1/predict", b'{"texts":["%d"]}' % number) for number in range(bodies)]
-    return run(Plan(host=host, port=port, **plan), requests)  # type: ignore[arg-type]
+    return run(Plan(**address(url)._asdict(), **plan), requests)  # type: ignore[arg-type]
 
 
 def free_port() -> int:
@@ -76,8 +79,7 @@ def test_bodies_and_digests_tell_answers_apart() -> None:
 
 def test_bodies_are_kept_when_asked_for() -> None:
     with null.started("--fail", "2") as url:
-        host, port = address(url)
-        plan = Plan(host=host, port=port, connections=1, seconds=5.0, count=10, bodies=True)
+        plan = Plan(**address(url)._asdict(), connections=1, seconds=5.0, count=10, bodies=True)
         found = run(plan, [request(url, b"{}")])
     assert len(found.bodies) == 2
     assert b"{}" in found.bodies.values()
@@ -129,9 +131,8 @@ def test_silence_and_nonsense_are_told_apart(answer: bytes | None, status: int) 
 
 def test_large_requests_go_out_in_pieces() -> None:
     with null.started() as url:
-        host, port = address(url)
         body = b'{"texts":["' + b"x" * 8_000_000 + b'"]}'
-        found = run(Plan(host=host, port=port, connections=2, seconds=20.0, count=4), [request(url, body)])
+        found = run(Plan(**address(url)._asdict(), connections=2, seconds=20.0, count=4), [request(url, body)])
     assert found.good.all()
     assert len(found) == 4
 
@@ -152,8 +153,7 @@ def test_an_answer_before_the_end_of_a_request_ends_its_connection() -> None:
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{server.getsockname()[1]}"
-    host, port = address(url)
-    found = run(Plan(host=host, port=port, seconds=5.0, count=3), [request(url, b"x" * 40_000_000)])
+    found = run(Plan(**address(url)._asdict(), seconds=5.0, count=3), [request(url, b"x" * 40_000_000)])
     thread.join(10)
     assert found.status.tolist() == [413] * 3
     assert found.opened == 3
@@ -171,7 +171,53 @@ def test_requests_that_never_got_a_connection_are_in_the_log() -> None:
     assert found.crowded >= 1
 
 
-@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:80", "http://", "http://h:99999"])
-def test_only_plain_http_is_spoken(url: str) -> None:
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1:1", "127.0.0.1:80", "http://", "http://h:99999"])
+def test_only_http_is_spoken(url: str) -> None:
     with pytest.raises(UserError):
         address(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "tls"), [("http://h", 80, False), ("https://h/x", 443, True), ("https://h:1", 1, True)]
+)
+def test_ports_follow_the_scheme(url: str, port: int, tls: bool) -> None:
+    assert address(url) == ("h", port, tls)
+
+
+@pytest.fixture(scope="module")
+def secure(modest: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """An HTTPS server and who signed its certificate."""
+    folder = tmp_path_factory.mktemp("secure")
+    certificate, key = certificate_of(folder)
+    with running(modest, folder, "--tls-certificate", str(certificate), "--tls-key", str(key)) as server:
+        yield server.url, str(certificate)
+
+
+@pytest.mark.parametrize("plan", [{"connections": 8, "count": 400}, {"connections": 64, "rate": 300.0}])
+def test_https_is_spoken(secure: tuple[str, str], plan: dict[str, Any]) -> None:
+    url, ca = secure
+    found = load(url, seconds=1.0, ca=ca, **plan)
+    assert found.good.all()
+    assert len(found) > 100
+    assert 0 < found.opened <= plan["connections"]
+    assert found.idle > 0
+
+
+def test_a_body_larger_than_any_buffer_is_sent_over_https(secure: tuple[str, str]) -> None:
+    url, ca = secure
+    body = b'{"texts": ["%s"]}' % (b" " * 3_000_000)  # a value of 20,000 characters is the longest taken
+    found = run(Plan(**address(url)._asdict(), ca=ca, seconds=5.0, count=3), [request(f"{url}/v1/predict", body)])
+    assert found.status.tolist() == [422] * 3
+
+
+def test_who_is_not_trusted_is_told_nothing(secure: tuple[str, str]) -> None:
+    url, _ = secure
+    assert set(load(url, connections=2, seconds=0.2).status.tolist()) == {-2}
+
+
+def test_plain_text_to_https_and_https_to_plain_text_end(secure: tuple[str, str]) -> None:
+    url, ca = secure
+    assert set(load(url.replace("https", "http"), connections=2, seconds=0.2).status.tolist()) <= {-2, -4}
+    with null.started() as plain:
+        spoken = load(plain.replace("http", "https"), connections=2, seconds=0.2, timeout=1.0, ca=ca)
+    assert set(spoken.status.tolist()) <= {-2, -3, -4}

@@ -24,7 +24,7 @@ from bakeoff.loadgen.report import LoadReport
 from bakeoff.loadgen.session import Asked, Session
 from bakeoff.loadgen.text import text
 from tests.loadgen.conftest import promising
-from tests.serving.running import Running, running
+from tests.serving.running import Running, certificate_of, running
 
 
 @pytest.fixture(scope="session")
@@ -284,7 +284,9 @@ def test_an_altered_bundle_is_not_started(modest: Path, tmp_path: Path, capsys: 
         (("null", "--header", "A:@/does/not/exist"), "cannot be read"),
         (("null", "--rate", "0"), "more than 0"),
         (("null", "--scenario", "server", "--seconds", "0.3"), "latency limit"),
-        (("https://127.0.0.1:1",), "plain HTTP"),
+        (("ftp://127.0.0.1:1",), "HTTP and HTTPS only"),
+        (("https://127.0.0.1:1",), "does not answer"),
+        (("https://127.0.0.1:1", "--ca", "/does/not/exist"), "no certificates can be read"),
     ],
 )
 def test_mistakes_are_named(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -301,3 +303,18 @@ def test_the_text_begins_with_the_verdict_in_both_languages(capsys: pytest.Captu
         assert lines[0].startswith(verdict)
         assert "p99" in lines[1]  # what to do about it
         assert any(line.startswith(floor) for line in lines)
+
+
+def test_a_server_that_speaks_https_is_held_to_its_contract(
+    modest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificate, key = certificate_of(tmp_path)
+    with running(modest, tmp_path, "--tls-certificate", str(certificate), "--tls-key", str(key)) as server:
+        code, found = load(
+            capsys, server.url, "--ca", str(certificate), "--bundle", str(modest), "--gate", "--seconds", "1"
+        )
+        assert code == 0, found["gate"]
+        assert any("TLS" in one["en"] for one in found["remarks"])
+        code, found = load(capsys, server.url, "--seconds", "1")
+        assert code == 2
+        assert "not trusted: self-signed certificate" in found["error"]

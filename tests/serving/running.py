@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import pytest
 
 SRC = Path(__file__).parents[2] / "src"
 
@@ -76,7 +78,7 @@ def running(bundle: Path, folder: Path, *flags: str, script: str | None = None) 
     try:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
-        assert url.startswith("http://"), errors.read_text()
+        assert url.startswith(("http://", "https://")), errors.read_text()
         with httpx.Client(base_url=url, timeout=20.0, trust_env=False, verify=False) as client:
             yield Running(process, url, client, errors)
     finally:
@@ -88,3 +90,31 @@ def running(bundle: Path, folder: Path, *flags: str, script: str | None = None) 
             process.kill()
             process.wait()
         process.stdout.close()
+
+
+def certificate_of(folder: Path) -> tuple[Path, Path]:
+    """Return a self-signed certificate of 127.0.0.1 and its key."""
+    pytest.importorskip("cryptography")
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    private, name = (
+        ec.generate_private_key(ec.SECP256R1()),
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")]),
+    )
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(private.public_key())
+        .serial_number(1).not_valid_before(now - dt.timedelta(days=1)).not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(private, hashes.SHA256())
+    )  # fmt: skip
+    certificate, key = folder / "chain.pem", folder / "key.pem"
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    plain = serialization.NoEncryption()
+    key.write_bytes(private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+    return certificate, key

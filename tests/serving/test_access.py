@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import re
 import subprocess
@@ -19,7 +18,7 @@ from bakeoff.schema.errors import UserError
 from bakeoff.serving import auth
 from bakeoff.serving.access import Access, loopback
 from bakeoff.serving.limits import Limits, limits_of
-from tests.serving.running import Running, running
+from tests.serving.running import Running, certificate_of, running
 
 ROW = {"row": {"text": "很好"}}
 
@@ -134,7 +133,7 @@ def test_a_client_over_its_rate_waits_and_others_do_not(text_bundle: Path, tmp_p
 
 
 def test_https_is_spoken_with_a_certificate(text_bundle: Path, tmp_path: Path) -> None:
-    certificate, key = _certificate(tmp_path)
+    certificate, key = certificate_of(tmp_path)
     flags = ["--tls-certificate", str(certificate), "--tls-key", str(key)]
     command = [sys.executable, "-m", "bakeoff.serving", str(text_bundle), "--port", "0", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
@@ -218,31 +217,3 @@ def _until(true: object, seconds: float = 10.0) -> None:
     while not true():  # type: ignore[operator]
         assert time.monotonic() < end
         time.sleep(0.05)
-
-
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    """Return a self-signed certificate of 127.0.0.1 and its key."""
-    pytest.importorskip("cryptography")
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    private, name = (
-        ec.generate_private_key(ec.SECP256R1()),
-        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")]),
-    )
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(private.public_key())
-        .serial_number(1).not_valid_before(now - dt.timedelta(days=1)).not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(private, hashes.SHA256())
-    )  # fmt: skip
-    certificate, key = folder / "chain.pem", folder / "key.pem"
-    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    plain = serialization.NoEncryption()
-    key.write_bytes(private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
-    return certificate, key

@@ -139,6 +139,9 @@ def load(verbs: Verbs) -> None:
         help="further header; @FILE as the value reads it from a file; may be repeated",
     )  # fmt: skip
     verb.add_argument(
+        "--ca", metavar="FILE", help="PEM file of the authorities to trust for HTTPS (default: the system's)"
+    )
+    verb.add_argument(
         "--timeout", type=float, default=30.0, metavar="S", help="seconds to wait for an answer (default: %(default)s)"
     )
     verb.add_argument(

@@ -17,6 +17,7 @@ from bakeoff.data.examples import Row
 from bakeoff.delivery import rows as contract_rows
 from bakeoff.evaluation.starting import environment
 from bakeoff.loadgen import bodies, null
+from bakeoff.loadgen.client import address
 from bakeoff.loadgen.gate import hold, limits_of
 from bakeoff.loadgen.report import QUANTILES, LoadReport
 from bakeoff.loadgen.session import Asked, Asking, Session, floor, remarks, save
@@ -30,7 +31,19 @@ from bakeoff.serving.model import open_bundle
 _STOP = 15.0
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 _NULL = "null"
-_SAME = ("target", "scenario", "rate", "seconds", "clients", "rows_per_request", "timeout", "seed", "model", "gate")
+_SAME = (
+    "target",
+    "scenario",
+    "rate",
+    "seconds",
+    "clients",
+    "rows_per_request",
+    "timeout",
+    "seed",
+    "model",
+    "gate",
+    "ca",
+)
 _PATHS = ("rows", "bodies", "bundle", "out")
 
 
@@ -165,7 +178,7 @@ def _tested(
         "target": wanted.target, "rows": material.source, "main": main, "floor": lowest, "search": search, "gate": gate,
         "server_cpu": (after[0] - before[0]) / max(session.sent, 1) if before and after else None,
         "server_memory": after[1] if after else None,
-        "remarks": remarks(main, made_up=material.source == "made-up", local=local),
+        "remarks": remarks(main, made_up=material.source == "made-up", local=local, tls=address(running.url).tls),
     })  # fmt: skip
 
 
@@ -183,7 +196,7 @@ def _asked(wanted: Wanted, url: str, described: Described, limits: Mapping[str, 
 def _described(wanted: Wanted, url: str) -> Described:
     if wanted.target == _NULL:
         return Described(None, None, (InputColumn(name="text", kind="text"),), ours=True)
-    return describe(base(url), wanted.model, wanted.headers)
+    return describe(base(url), wanted.model, wanted.headers, wanted.ca)
 
 
 def _material(wanted: Wanted, described: Described, asked: Asked) -> _Material:
@@ -232,7 +245,7 @@ def _target(wanted: Wanted) -> Iterator[_Running]:
             yield running
     else:
         what = "neither a URL nor a bundle folder"
-        raise UserError(what, got=wanted.target, allowed="http://HOST:PORT, BUNDLE or null")
+        raise UserError(what, got=wanted.target, allowed="http(s)://HOST:PORT, BUNDLE or null")
 
 
 def _is_folder(target: str) -> bool:

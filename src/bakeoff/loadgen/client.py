@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -19,7 +20,7 @@ from bakeoff.loadgen.engine import Plan
 from bakeoff.loadgen.process import main, request
 from bakeoff.schema.errors import BakeoffError, UserError
 
-__all__ = ["Run", "address", "read", "request", "run"]
+__all__ = ["Address", "Run", "address", "read", "request", "run"]
 _GRACE = 60.0
 
 
@@ -76,19 +77,28 @@ class Run:
         return self.sent - self.intended
 
 
-def address(url: str) -> tuple[str, int]:
-    """Return host and port of a plain HTTP URL.
+class Address(NamedTuple):
+    """Where a server is, as ``Plan`` takes it."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+def address(url: str) -> Address:
+    """Return where a URL leads.
 
     Raises:
-        UserError: another scheme, or no host.
+        UserError: neither HTTP nor HTTPS, or no host.
 
     """
     parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
-        what = "the load generator speaks plain HTTP only"
-        raise UserError(what, got=url, allowed="http://HOST:PORT", try_="the address behind the gateway")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        what = "the load generator speaks HTTP and HTTPS only"
+        raise UserError(what, got=url, allowed="http://HOST:PORT or https://HOST:PORT")
+    tls = parts.scheme == "https"
     try:
-        return parts.hostname, parts.port or 80
+        return Address(parts.hostname, parts.port or (443 if tls else 80), tls)
     except ValueError:
         what = "no such port"
         raise UserError(what, got=url) from None

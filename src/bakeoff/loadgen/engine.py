@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gc
 import select
 import socket
+import ssl
 import time
 import zlib
 from array import array
@@ -33,6 +35,8 @@ _RETRY = 0.05
 _GIVE_UP = 200
 _BURST = 32
 _KEPT_BODIES = 20_000
+_OPENS = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK})
+"""What a socket says that is open, or opens meanwhile."""
 _clock = time.perf_counter
 
 
@@ -50,6 +54,8 @@ class Plan:
         timeout: seconds after which an answer is given up.
         seed: of the arrivals and of the order of requests.
         bodies: keep one body for each request and each different answer to it.
+        tls: speak HTTPS; a connection's handshake counts towards the request that opened it.
+        ca: PEM file of the authorities to trust in place of the system's.
 
     """
 
@@ -62,6 +68,8 @@ class Plan:
     timeout: float = 30.0
     seed: int = 0
     bodies: bool = False
+    tls: bool = False
+    ca: str | None = None
 
 
 @dataclass
@@ -88,7 +96,7 @@ class Log:
 class _Connection:
     """A socket and the request that is in flight on it, if any."""
 
-    __slots__ = ("busy", "fd", "intended", "parts", "pending", "request", "sent", "socket")
+    __slots__ = ("busy", "fd", "intended", "parts", "pending", "request", "sent", "socket", "watched")
 
     def __init__(self, opened: socket.socket) -> None:
         self.socket, self.fd = opened, opened.fileno()
@@ -96,6 +104,7 @@ class _Connection:
         self.request, self.intended, self.sent = 0, 0.0, 0.0
         self.parts = b""
         self.pending = b""
+        self.watched = _READ
 
 
 _SELECTABLE = 1024
@@ -122,6 +131,7 @@ class Engine:
         found = socket.getaddrinfo(plan.host, plan.port, type=socket.SOCK_STREAM)[0]
         self._family: socket.AddressFamily = found[0]
         self._address: Any = found[4]
+        self._tls = ssl.create_default_context(cafile=plan.ca) if plan.tls else None
         poller = select.epoll() if hasattr(select, "epoll") else None
         if poller is not None and poller.fileno() >= _SELECTABLE:
             poller.close()
@@ -230,11 +240,9 @@ class Engine:
         opened = socket.socket(self._family, socket.SOCK_STREAM)
         opened.setblocking(False)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            opened.connect(self._address)
-        except BlockingIOError:
-            pass  # it opens meanwhile
-        except OSError:
+        if self._tls is not None:  # the handshake is made by what is sent and read first
+            opened = self._tls.wrap_socket(opened, do_handshake_on_connect=False, server_hostname=self._plan.host)
+        if opened.connect_ex(self._address) not in _OPENS:
             opened.close()
             self._failures += 1
             self._note(self._index(number), intended, now, REFUSED, b"")
@@ -257,17 +265,22 @@ class Engine:
 
     def _push(self, connection: _Connection, data: bytes) -> None:
         """Hand bytes to the kernel; what it does not take now goes out when it can."""
+        taken, awaited = 0, _READ | _WRITE
         try:
             taken = connection.socket.send(data)
-        except BlockingIOError:
-            taken = 0
+        except ssl.SSLWantReadError:  # the handshake goes on with what the server says
+            awaited = _READ
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            pass
         except OSError as error:
             self._end(connection, REFUSED if isinstance(error, ConnectionRefusedError) else CLOSED)
             return
-        rest = data[taken:] if taken < len(data) else b""
-        if bool(rest) != bool(connection.pending):
-            self._poller.modify(connection.fd, _READ | _WRITE if rest else _READ)
-        connection.pending = rest
+        connection.pending = data[taken:] if taken < len(data) else b""
+        if not connection.pending:
+            awaited = _READ
+        if awaited != connection.watched:
+            self._poller.modify(connection.fd, awaited)
+            connection.watched = awaited
 
     def _wait(self, seconds: float) -> None:
         """Take what has come; sleep at most ``seconds`` for it."""
@@ -275,7 +288,7 @@ class Engine:
             connection = self._open.get(descriptor)
             if connection is None:
                 continue
-            if connection.pending and events & _WRITE:
+            if connection.pending:  # with TLS what may be read is also what lets one write
                 self._push(connection, connection.pending)
             if events & ~_WRITE:
                 self._receive(connection)
@@ -308,7 +321,7 @@ class Engine:
     def _receive(self, connection: _Connection) -> None:
         try:
             data = connection.socket.recv(_RECEIVE)
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except OSError as error:
             self._end(connection, REFUSED if isinstance(error, ConnectionRefusedError) else CLOSED)

@@ -71,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stored, url = job.pop("requests"), job.pop("url", None)
     if url is not None:
         parts = urlsplit(url)
-        job["host"], job["port"] = parts.hostname, parts.port or 80
+        job["host"], job["tls"] = parts.hostname, parts.scheme == "https"
+        job["port"] = parts.port or (443 if job["tls"] else 80)
         requests = [request(url, body.encode()) for body in stored]
     else:
         with np.load(stored, allow_pickle=False) as arrays:

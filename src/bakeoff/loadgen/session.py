@@ -41,6 +41,7 @@ class Asking:
         rows_per_request: how many rows each body has.
         timeout: seconds after which an answer is given up.
         headers: more header fields.
+        ca: PEM file of the authorities to trust in place of the system's, for HTTPS.
         seed: of the arrivals.
 
     """
@@ -53,6 +54,7 @@ class Asking:
     rows_per_request: int | None = None
     timeout: float = 30.0
     headers: Sequence[tuple[str, str]] = ()
+    ca: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -108,11 +110,11 @@ class Session:
         self.asked = asked
         self.requests = [request(asked.url, body, headers=asked.headers) for body in bodies]
         self.sent = 0
-        self._host, self._port = address(asked.url)
+        self._where = {**address(asked.url)._asdict(), "ca": asked.ca}
 
     def warm_up(self) -> None:
         """Send a little that is not counted, until caches and pools have settled."""
-        self.run(dataclasses.replace(_WARM, host=self._host, port=self._port, timeout=self.asked.timeout))
+        self.run(dataclasses.replace(_WARM, **self._where, timeout=self.asked.timeout))
 
     def run(self, plan: Plan) -> Run:
         """Run a plan on the server."""
@@ -124,7 +126,7 @@ class Session:
         """Return a plan for this server; without a rate a closed loop."""
         in_flight = clients or self.asked.clients or _IN_FLIGHT.get(self.asked.named, _IN_FLIGHT["closed"])
         return Plan(
-            host=self._host, port=self._port, rate=rate, connections=_CONNECTIONS if rate else in_flight,
+            **self._where, rate=rate, connections=_CONNECTIONS if rate else in_flight,
             seconds=seconds, timeout=self.asked.timeout, seed=self.asked.seed + seed,
         )  # fmt: skip
 
@@ -169,10 +171,9 @@ class Session:
 def floor(requests: Sequence[bytes], summary: Summary, *, seed: int = 0) -> Floor:
     """Measure the client on a server that does nothing, with the same requests sent in the same way."""
     with null.started() as url:
-        host, port = address(url)
         rate = None if summary.rate is None else min(max(summary.rate, _FLOOR_RATES[0]), _FLOOR_RATES[1])
         plan = Plan(
-            host=host, port=port, rate=rate, connections=summary.clients if rate else 1, seed=seed,
+            **address(url)._asdict(), rate=rate, connections=summary.clients if rate else 1, seed=seed,
             seconds=_FLOOR_SECONDS if rate is None else 1.1 * max(_FLOOR_SECONDS, required(QUANTILES["p99"]) / rate),
         )  # fmt: skip
         log = run(plan, requests)
@@ -182,7 +183,7 @@ def floor(requests: Sequence[bytes], summary: Summary, *, seed: int = 0) -> Floo
     )  # fmt: skip
 
 
-def remarks(summary: Summary, *, made_up: bool, local: bool) -> tuple[Words, ...]:
+def remarks(summary: Summary, *, made_up: bool, local: bool, tls: bool) -> tuple[Words, ...]:
     """Say what a reader must know before believing the numbers."""
     found = []
     if made_up:
@@ -201,6 +202,11 @@ def remarks(summary: Summary, *, made_up: bool, local: bool) -> tuple[Words, ...
         found.append(Words(
             zh=f"服务与客户端在同一台机器上：客户端用了一个核心的 {share}，网络不在其中",
             en=f"server and client share this machine: the client used {share} of a core, and no network is in the numbers",
+        ))  # fmt: skip
+    if tls:
+        found.append(Words(
+            zh="客户端自身的份额是用不加密的 HTTP 测的，TLS 在客户端花的时间算在服务头上",
+            en="the client's own share was measured over plain HTTP: what TLS costs the client counts as the server's",
         ))  # fmt: skip
     return tuple(found)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -33,19 +34,21 @@ class Described:
     ours: bool
 
 
-def ask(url: str, path: str, headers: Headers = ()) -> tuple[int, bytes]:
-    """GET one path; return status and body.
+def ask(url: str, path: str, headers: Headers = (), ca: str | None = None) -> tuple[int, bytes]:
+    """GET one path; return status and body. ``ca`` is a PEM file of the authorities to trust in place of the system's.
 
     Raises:
-        UserError: nobody answers there.
+        UserError: nobody answers there, or nobody whose certificate is trusted.
 
     """
-    host, port = address(url)
-    connection = HTTPConnection(host, port, timeout=_TIMEOUT)
+    connection = _connection(url, ca)
     try:
         connection.request("GET", path, headers=dict(headers))
         answer = connection.getresponse()
         return answer.status, answer.read(_LARGEST)
+    except ssl.SSLCertVerificationError as error:
+        what = f"the server's certificate is not trusted: {error.verify_message}"
+        raise UserError(what, where=url, try_="--ca FILE: who signed it, or the certificate itself") from None
     except (OSError, HTTPException) as error:
         what = f"the server does not answer: {str(error) or type(error).__name__}"
         raise UserError(what, where=url, try_="check that it runs and the address") from None
@@ -53,13 +56,24 @@ def ask(url: str, path: str, headers: Headers = ()) -> tuple[int, bytes]:
         connection.close()
 
 
-def describe(url: str, model: str | None = None, headers: Headers = ()) -> Described:
+def _connection(url: str, ca: str | None) -> HTTPConnection:
+    host, port, tls = address(url)
+    if not tls:
+        return HTTPConnection(host, port, timeout=_TIMEOUT)
+    try:
+        return HTTPSConnection(host, port, timeout=_TIMEOUT, context=ssl.create_default_context(cafile=ca))
+    except (OSError, ssl.SSLError) as error:
+        what = f"no certificates can be read there: {error.strerror or error}"
+        raise UserError(what, where=f"--ca {ca}") from None
+
+
+def describe(url: str, model: str | None = None, headers: Headers = (), ca: str | None = None) -> Described:
     """Ask a server for its contract and its model's inputs."""
-    contract = _contract(*ask(url, "/v1/contract", headers))
-    name = model or _model(*ask(url, "/openapi.json", headers))
+    contract = _contract(*ask(url, "/v1/contract", headers, ca))
+    name = model or _model(*ask(url, "/openapi.json", headers, ca))
     inputs = None
     if name is not None:
-        status, body = ask(url, f"/v2/models/{quote(name)}", headers)
+        status, body = ask(url, f"/v2/models/{quote(name)}", headers, ca)
         inputs = _inputs(_json(body)) if status == 200 else None
         if model is not None and inputs is None:
             what = "the server says nothing of this model"
