@@ -47,10 +47,11 @@ def http_page(tongue: Tongue) -> str:
         tongue.say(
             "`bakeoff serve BUNDLE` (port 8080) and the bundle's image (port 8000, `python -m bakeoff.serving`) answer alike. A running "
             "server describes itself with its own columns and classes at `/docs` and `/openapi.json`. `MODEL` below is the study's name. "
-            "Off the loopback interface clients show an [API key](../how-to/secure-serving.md). No row's content is written to any log.",
+            "Off the loopback interface clients show an [API key](../how-to/secure-serving.md). "
+            "No row's content is written to any log unless `--log text` asks for it.",
             "`bakeoff serve BUNDLE`（端口 8080）与交付包的镜像（端口 8000，`python -m bakeoff.serving`）行为一致。"
             "运行中的服务在 `/docs` 与 `/openapi.json` 用自己的列与类别描述自己。下文的 `MODEL` 是研究的名称。"
-            "不只监听本机回环地址时，客户端要出示 [API 密钥](../how-to/secure-serving.zh.md)。任何行的内容都不会写进日志。",
+            "不只监听本机回环地址时，客户端要出示 [API 密钥](../how-to/secure-serving.zh.md)。任何行的内容都不会写进日志，除非用 `--log text` 要求。",
         ),
         _routes(tongue, described["paths"]),
         _predict(tongue),

@@ -66,9 +66,9 @@ def add_access(parse: argparse.ArgumentParser) -> None:
     parse.add_argument(
         "--tls-certificate", type=Path, metavar="FILE", help="PEM chain; the server then speaks HTTPS only"
     )
+    parse.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM private key of the certificate")
     parse.add_argument(
         "--log", choices=("none", "requests", "text"), default="none",
         help="a line of JSON per request on standard error; 'text' writes rows and answers too, personal data in them included "
         "(default: none)",
     )  # fmt: skip
-    parse.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM private key of the certificate")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,10 @@ import pytest
 
 from bakeoff.loadgen import null
 from bakeoff.loadgen.client import Run, address, request, run
-from bakeoff.loadgen.engine import Plan
+from bakeoff.loadgen.engine import Engine, Plan
+from bakeoff.loadgen.talk import ask
 from bakeoff.schema.errors import UserError
-from tests.serving.running import certificate_of, running
+from tests.serving.running import Running, certificate_of, running
 
 
 def load(url: str, bodies: int = 5, **plan: object) -> Run:
@@ -184,40 +188,120 @@ def test_ports_follow_the_scheme(url: str, port: int, tls: bool) -> None:
     assert address(url) == ("h", port, tls)
 
 
+@dataclass(frozen=True)
+class Secure:
+    """An HTTPS server with a request log, and who signed its certificate."""
+
+    server: Running
+    ca: str
+
+    @property
+    def lines(self) -> int:
+        return self.server.log().count('"path"')
+
+
 @pytest.fixture(scope="module")
-def secure(modest: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """An HTTPS server and who signed its certificate."""
+def secure(modest: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
     folder = tmp_path_factory.mktemp("secure")
     certificate, key = certificate_of(folder)
-    with running(modest, folder, "--tls-certificate", str(certificate), "--tls-key", str(key)) as server:
-        yield server.url, str(certificate)
+    flags = ("--tls-certificate", str(certificate), "--tls-key", str(key), "--log", "requests")
+    with running(modest, folder, *flags) as server:
+        yield Secure(server, str(certificate))
 
 
 @pytest.mark.parametrize("plan", [{"connections": 8, "count": 400}, {"connections": 64, "rate": 300.0}])
-def test_https_is_spoken(secure: tuple[str, str], plan: dict[str, Any]) -> None:
-    url, ca = secure
-    found = load(url, seconds=1.0, ca=ca, **plan)
+def test_https_is_spoken(secure: Secure, plan: dict[str, Any]) -> None:
+    found = load(secure.server.url, seconds=1.0, ca=secure.ca, **plan)
     assert found.good.all()
     assert len(found) > 100
     assert 0 < found.opened <= plan["connections"]
-    assert found.idle > 0
 
 
-def test_a_body_larger_than_any_buffer_is_sent_over_https(secure: tuple[str, str]) -> None:
-    url, ca = secure
-    body = b'{"texts": ["%s"]}' % (b" " * 3_000_000)  # a value of 20,000 characters is the longest taken
-    found = run(Plan(**address(url)._asdict(), ca=ca, seconds=5.0, count=3), [request(f"{url}/v1/predict", body)])
-    assert found.status.tolist() == [422] * 3
+def test_who_waits_for_an_answer_over_https_sleeps(secure: Secure) -> None:
+    found = load(secure.server.url, rate=20.0, connections=4, seconds=1.0, ca=secure.ca)
+    assert found.good.all()
+    assert found.idle > 0.5 * found.wall
 
 
-def test_who_is_not_trusted_is_told_nothing(secure: tuple[str, str]) -> None:
-    url, _ = secure
-    assert set(load(url, connections=2, seconds=0.2).status.tolist()) == {-2}
+def test_a_body_larger_than_any_buffer_is_sent_over_https(secure: Secure) -> None:
+    url, body = secure.server.url, b'{"texts": ["%s"]}' % (b" " * 3_000_000)  # 20,000 characters are the most taken
+    plan = Plan(**address(url)._asdict(), ca=secure.ca, seconds=5.0, count=3)
+    assert run(plan, [request(f"{url}/v1/predict", body)]).status.tolist() == [422] * 3
 
 
-def test_plain_text_to_https_and_https_to_plain_text_end(secure: tuple[str, str]) -> None:
-    url, ca = secure
-    assert set(load(url.replace("https", "http"), connections=2, seconds=0.2).status.tolist()) <= {-2, -4}
+def test_who_is_not_trusted_is_told_nothing(secure: Secure) -> None:
+    before = secure.lines
+    found = load(secure.server.url, connections=2, seconds=0.2)
+    named = secure.server.url.replace("127.0.0.1", "localhost")  # the certificate is of another name
+    other = load(named, connections=2, seconds=0.2, ca=secure.ca)
+    assert set(found.status.tolist()) == set(other.status.tolist()) == {-2}
+    assert secure.lines == before
+    with pytest.raises(UserError, match="not trusted") as caught:
+        ask(named, "/v1/contract", ca=secure.ca)
+    assert "--ca" not in str(caught.value)
+
+
+def test_plain_text_to_https_and_https_to_plain_text_end(secure: Secure) -> None:
+    spoken = load(secure.server.url.replace("https", "http"), connections=2, seconds=0.2)
+    assert len(spoken) > 0
+    assert set(spoken.status.tolist()) <= {-2, -4}
     with null.started() as plain:
-        spoken = load(plain.replace("http", "https"), connections=2, seconds=0.2, timeout=1.0, ca=ca)
+        spoken = load(plain.replace("http", "https"), connections=2, seconds=0.2, timeout=1.0, ca=secure.ca)
+    assert len(spoken) > 0
     assert set(spoken.status.tolist()) <= {-2, -3, -4}
+
+
+class Late(Engine):
+    """Reads so late that all that was on its way has come."""
+
+    def _receive(self, connection: Any) -> None:
+        time.sleep(0.05)
+        super()._receive(connection)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_handshake_that_comes_in_pieces_is_finished(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    certificate, key = certificate_of(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    context.minimum_version = context.maximum_version = version
+    context.num_tickets = 0  # which would wake the client
+    listening = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=_piecewise, args=(listening, context))
+    thread.start()
+    port = listening.getsockname()[1]
+    plan = Plan(host="127.0.0.1", port=port, tls=True, ca=str(certificate), seconds=5.0, count=1, timeout=2.0)
+    log = Late(plan, [request(f"https://127.0.0.1:{port}/", method="GET")]).run()
+    thread.join()
+    listening.close()
+    assert list(log.status) == [204]
+
+
+def _piecewise(listening: socket.socket, context: ssl.SSLContext) -> None:
+    """Answer one request; what the handshake sends goes out in pieces."""
+    client, _ = listening.accept()
+    client.settimeout(5.0)
+    inward, outward = ssl.MemoryBIO(), ssl.MemoryBIO()
+    spoken = context.wrap_bio(inward, outward, server_side=True)
+
+    def until(step: Any) -> Any:
+        while True:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                return step()
+            sent = outward.read()
+            client.sendall(sent[:100])
+            time.sleep(0.01)
+            client.sendall(sent[100:])
+            inward.write(client.recv(65536) or _lost())
+
+    with client, contextlib.suppress(OSError):
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        until(spoken.do_handshake)
+        until(lambda: spoken.read(65536))
+        spoken.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        client.sendall(outward.read())
+        time.sleep(0.1)
+
+
+def _lost() -> bytes:
+    raise ConnectionResetError

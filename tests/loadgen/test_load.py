@@ -287,6 +287,7 @@ def test_an_altered_bundle_is_not_started(modest: Path, tmp_path: Path, capsys: 
         (("ftp://127.0.0.1:1",), "HTTP and HTTPS only"),
         (("https://127.0.0.1:1",), "does not answer"),
         (("https://127.0.0.1:1", "--ca", "/does/not/exist"), "no certificates can be read"),
+        (("null", "--ca", "/does/not/exist"), "https:// only"),
     ],
 )
 def test_mistakes_are_named(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:

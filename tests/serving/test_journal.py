@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.serving.journal import Journal
+from bakeoff.serving.journal import Journal, journal
 from bakeoff.serving.request import Request
 from tests.serving.running import running
 
@@ -44,12 +44,31 @@ def test_only_what_was_asked_for_is_written(text_bundle: Path, tmp_path: Path, w
 
 
 def test_a_line_is_bounded_and_a_log_that_cannot_be_written_costs_no_answer() -> None:
-    stream = io.StringIO()
+    stream = io.BytesIO()
     request = Request(None)
     request.method, request.target, request.body = b"POST", b"/v1/predict", b'"\n\xff' * 100_000
     Journal(stream, text=True).note(request, 400, b"\x00")
-    (line,) = stream.getvalue().splitlines()
+    (line,) = stream.getvalue().decode().splitlines()
     assert json.loads(line)["request"].endswith("… (300000 bytes)")
+    assert "trace" not in json.loads(line)
     assert len(line) < 600_000
     stream.close()
     Journal(stream).note(request, 400, b"")
+
+
+def test_without_a_standard_error_there_is_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    assert journal("text") is None
+
+
+def test_a_traced_request_names_its_trace() -> None:
+    class Span:
+        def get_span_context(self) -> Span:
+            return self
+
+        trace_id = 0xABC
+
+    stream, request = io.BytesIO(), Request(None)
+    request.span = Span()
+    Journal(stream).note(request, 200, b"")
+    assert json.loads(stream.getvalue())["trace"] == f"{0xABC:032x}"

@@ -138,6 +138,9 @@ def load(wanted: Wanted, say: Callable[[str], None] = lambda _: None) -> LoadRep
         BundleError: the bundle is altered or its server does not start.
 
     """
+    if wanted.ca is not None and not wanted.target.startswith("https://"):
+        what = "--ca is for https:// only; nothing else is encrypted"
+        raise UserError(what, got=wanted.target)
     with _target(wanted) as running:
         described = _described(wanted, running.url)
         contract = described.contract

@@ -288,10 +288,11 @@ class Engine:
             connection = self._open.get(descriptor)
             if connection is None:
                 continue
-            if connection.pending:  # with TLS what may be read is also what lets one write
-                self._push(connection, connection.pending)
             if events & ~_WRITE:
                 self._receive(connection)
+            # with TLS what was read may be what lets one write, and nothing but this would then say so
+            if connection.pending and self._open.get(descriptor) is connection:
+                self._push(connection, connection.pending)
         now = _clock()
         if now - self._swept > _SWEEP:
             self._swept = now

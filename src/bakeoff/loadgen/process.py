@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one job.
 
     The job is a JSON object with the fields of ``Plan`` and ``requests``: the path of an npz with ``blob`` (bytes) and ``ends`` (where
-    each request ends), or a list of strings, the JSON bodies to post to ``url``, which then replaces ``host`` and ``port``.
+    each request ends), or a list of strings, the JSON bodies to post to ``url``, which then replaces ``host``, ``port`` and ``tls``.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if len(given) != 2:

@@ -205,8 +205,8 @@ def remarks(summary: Summary, *, made_up: bool, local: bool, tls: bool) -> tuple
         ))  # fmt: skip
     if tls:
         found.append(Words(
-            zh="客户端自身的份额是用不加密的 HTTP 测的，TLS 在客户端花的时间算在服务头上",
-            en="the client's own share was measured over plain HTTP: what TLS costs the client counts as the server's",
+            zh="“客户端自身（空服务）”是用不加密的 HTTP 测的：TLS 在客户端花的时间算在服务头上",
+            en="the client itself (null server) was measured over plain HTTP: what TLS costs the client counts as the server's",
         ))  # fmt: skip
     return tuple(found)
 

@@ -22,6 +22,8 @@ Headers = Sequence[tuple[str, str]]
 _TIMEOUT = 10.0
 _LARGEST = 16 << 20
 _TEXT = "text"
+_UNKNOWN_SIGNERS = range(18, 22)
+"""OpenSSL's codes of a chain that ends in nobody who is trusted; of an expired certificate or another name no file helps."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def ask(url: str, path: str, headers: Headers = (), ca: str | None = None) -> tu
         return answer.status, answer.read(_LARGEST)
     except ssl.SSLCertVerificationError as error:
         what = f"the server's certificate is not trusted: {error.verify_message}"
-        raise UserError(what, where=url, try_="--ca FILE: who signed it, or the certificate itself") from None
+        hint = "--ca FILE: who signed it, or the certificate itself" if error.verify_code in _UNKNOWN_SIGNERS else None
+        raise UserError(what, where=url, try_=hint) from None
     except (OSError, HTTPException) as error:
         what = f"the server does not answer: {str(error) or type(error).__name__}"
         raise UserError(what, where=url, try_="check that it runs and the address") from None

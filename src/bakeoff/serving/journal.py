@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import sys
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
@@ -21,13 +21,13 @@ class Journal:
     """Writes what was asked and how it was answered.
 
     Args:
-        stream: where to; standard error when None.
+        stream: where to, in UTF-8.
         text: write bodies and answers too.
 
     """
 
-    def __init__(self, stream: TextIO | None = None, *, text: bool = False) -> None:
-        self._stream, self._text = stream or sys.stderr, text
+    def __init__(self, stream: BinaryIO, *, text: bool = False) -> None:
+        self._stream, self._text = stream, text
 
     def note(self, request: Request, status: int, answer: bytes) -> None:
         """Write one answered request. Its query and its headers are left out: whoever holds secrets may send them there."""
@@ -47,13 +47,15 @@ class Journal:
         if self._text:
             entry |= {"request": _shown(request.content()), "answer": _shown(answer)}
         with contextlib.suppress(OSError, ValueError):  # a full disk or a closed pipe costs the line, not the answer
-            self._stream.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE).decode())
+            self._stream.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
             self._stream.flush()
 
 
 def journal(wish: str) -> Journal | None:
     """Return what ``--log`` asks for: ``none``, ``requests``, or ``text``."""
-    return None if wish == "none" else Journal(text=wish == "text")
+    if wish == "none" or sys.stderr is None:  # closed by whoever started this process
+        return None
+    return Journal(sys.stderr.buffer, text=wish == "text")
 
 
 def _shown(content: bytes) -> str:

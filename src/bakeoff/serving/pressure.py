@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
 _KEPT = 0.9
 """What a batch's weight is multiplied by with every later one: ten batches' memory follows a machine that slows down."""
 _SURPRISE = 4.0
-"""A batch counts as this many times what was expected at most, unless the one before it took as long: a machine that stood still once is not
-slow, one that is shows it again."""
+"""A batch counts as this many times what was expected at most, unless as many before it as are computed at the same time took as long: a machine
+that stood still once, whatever it was computing, is not slow; one that is shows it again."""
 _SPENT = 0.5
 """Share of a request's time that must have passed before it may be given up as hopeless: a wrong estimate must not refuse for ever."""
 
@@ -29,7 +30,7 @@ class Pressure:
         self._rows = float(rows) if row else 0.0
         self._seconds = row * self._rows
         self.batch = self._seconds
-        self._last = 0.0
+        self._surprises: deque[float] = deque(maxlen=self.servers)
 
     @property
     def row(self) -> float:
@@ -39,11 +40,18 @@ class Pressure:
     def learn(self, rows: int, seconds: float) -> None:
         """Take in a finished batch."""
         if self._rows:
-            expected = max(rows * self.row, self.batch)
-            seconds, self._last = min(seconds, max(_SURPRISE * expected, self._last)), seconds
+            seconds = self._believed(seconds, _SURPRISE * max(rows * self.row, self.batch))
         self._rows = _KEPT * self._rows + rows
         self._seconds = _KEPT * self._seconds + seconds
         self.batch = _KEPT * self.batch + (1.0 - _KEPT) * seconds if self.batch else seconds
+
+    def _believed(self, seconds: float, most: float) -> float:
+        if seconds <= most:
+            self._surprises.clear()
+            return seconds
+        known = min(self._surprises) if len(self._surprises) == self.servers else 0.0
+        self._surprises.append(seconds)
+        return min(seconds, max(most, known))
 
     def delay(self, ahead: int) -> float:
         """Return the seconds until ``ahead`` rows are computed."""

@@ -57,7 +57,7 @@ def serve(
         limits: what is accepted.
         computing: replicas and where they compute; measured when None.
         cluster: replicas on a Ray cluster instead.
-        access: API keys, rates, HTTPS; nothing of it when None, which is for the loopback interface only.
+        access: API keys, rates, HTTPS, the request log; nothing of it when None, which is for the loopback interface only.
         announce: called with the base URL once the socket listens.
 
     Raises:
