@@ -23,8 +23,7 @@ from bakeoff.serving.app import App
 from bakeoff.serving.computing import AbsentError, Compute, LostError
 from bakeoff.serving.limits import Limits
 from bakeoff.serving.model import open_bundle
-from tests.serving.running import running
-from tests.serving.test_access import _certificate
+from tests.serving.running import certificate_of, running
 from tests.serving.test_load import SCRIPT
 
 
@@ -137,7 +136,7 @@ def test_the_clock_goes_on_when_one_look_fails(caplog: pytest.LogCaptureFixture)
 def test_draining_a_tls_server_loses_nobody_because_of_those_who_do_not_speak_it(
     text_bundle: Path, tmp_path: Path
 ) -> None:
-    certificate, key = _certificate(tmp_path)
+    certificate, key = certificate_of(tmp_path)
     limits = Limits(stop_seconds=10.0, header_seconds=1.0)
     built = engine.build(open_bundle(text_bundle), limits, engine.Computing())
     app = App(built.service.served, limits, built)
