@@ -123,6 +123,20 @@ def load(verbs: Verbs) -> None:
         "--limit", action="append", default=[], metavar="pN=TIME", dest="limits",
         help="latency limit, e.g. p95=50ms; may be repeated (default: the contract's)",
     )  # fmt: skip
+    _sent_arguments(verb)
+    verb.add_argument(
+        "--gate", action="store_true", help="hold the server to its contract; exit code 3 when it breaks it"
+    )
+    verb.add_argument(
+        "--bundle", metavar="BUNDLE", help="bundle behind the URL: send its contract rows and compare the labels"
+    )
+    verb.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the arrivals (default: %(default)s)")
+    verb.add_argument("--out", metavar="DIR", help="folder for report.json and the log of every request")
+    verb.add_argument("--lang", choices=("zh", "en"), default="en", help="language of what is printed (default: en)")
+
+
+def _sent_arguments(verb: argparse.ArgumentParser) -> None:
+    """Declare what a load test sends, and how."""
     verb.add_argument(
         "--rows", metavar="FILE", help="data file to take rows from (default: the contract's rows, or made-up ones)"
     )
@@ -144,15 +158,6 @@ def load(verbs: Verbs) -> None:
     verb.add_argument(
         "--timeout", type=float, default=30.0, metavar="S", help="seconds to wait for an answer (default: %(default)s)"
     )
-    verb.add_argument(
-        "--gate", action="store_true", help="hold the server to its contract; exit code 3 when it breaks it"
-    )
-    verb.add_argument(
-        "--bundle", metavar="BUNDLE", help="bundle behind the URL: send its contract rows and compare the labels"
-    )
-    verb.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the arrivals (default: %(default)s)")
-    verb.add_argument("--out", metavar="DIR", help="folder for report.json and the log of every request")
-    verb.add_argument("--lang", choices=("zh", "en"), default="en", help="language of what is printed (default: en)")
 
 
 def predict(verbs: Verbs) -> None:

@@ -32,18 +32,8 @@ _STOP = 15.0
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 _NULL = "null"
 _SAME = (
-    "target",
-    "scenario",
-    "rate",
-    "seconds",
-    "clients",
-    "rows_per_request",
-    "timeout",
-    "seed",
-    "model",
-    "gate",
-    "ca",
-)
+    "target", "scenario", "rate", "seconds", "clients", "rows_per_request", "timeout", "seed", "model", "gate", "ca",
+)  # fmt: skip
 _PATHS = ("rows", "bodies", "bundle", "out")
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.loadgen.engine import Plan
-from bakeoff.loadgen.process import main, request
+from bakeoff.loadgen.process import request
 from bakeoff.schema.errors import BakeoffError, UserError
 
 __all__ = ["Address", "Run", "address", "read", "request", "run"]
@@ -138,7 +138,3 @@ def read(path: Path) -> Run:
     bodies = {(index, digest): base64.b64decode(body) for index, digest, body in facts.pop("bodies")}
     with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
         return Run(**{name: stored[name] for name in stored.files}, **facts, bodies=bodies)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -61,23 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one job.
 
     The job is a JSON object with the fields of ``Plan`` and ``requests``: the path of an npz with ``blob`` (bytes) and ``ends`` (where
-    each request ends), or a list of strings, the JSON bodies to post to ``url``, which then replaces ``host``, ``port`` and ``tls``.
+    each request ends).
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if len(given) != 2:
         sys.stderr.write("usage: python -m bakeoff.loadgen.process JOB.json OUT\n")
         return 2
     job = json.loads(Path(given[0]).read_text(encoding="utf-8"))
-    stored, url = job.pop("requests"), job.pop("url", None)
-    if url is not None:
-        parts = urlsplit(url)
-        job["host"], job["tls"] = parts.hostname, parts.scheme == "https"
-        job["port"] = parts.port or (443 if job["tls"] else 80)
-        requests = [request(url, body.encode()) for body in stored]
-    else:
-        with np.load(stored, allow_pickle=False) as arrays:
-            blob, ends = arrays["blob"].tobytes(), arrays["ends"].tolist()
-        requests = [blob[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    with np.load(job.pop("requests"), allow_pickle=False) as arrays:
+        blob, ends = arrays["blob"].tobytes(), arrays["ends"].tolist()
+    requests = [blob[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     write(Engine(Plan(**job), requests).run(), Path(given[1]))
     return 0
 

@@ -119,8 +119,7 @@ def access_of(given: argparse.Namespace) -> Access:
     """Return what the flags of ``flags.add_access`` say."""
     return Access(
         keys=given.api_keys, no_keys=given.no_keys, public=tuple(given.public), rate=given.rate, burst=given.burst,
-        tls_certificate=given.tls_certificate, tls_key=given.tls_key,
-        log=given.log,
+        tls_certificate=given.tls_certificate, tls_key=given.tls_key, log=given.log,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bakeoff.serving.access import Access
     from bakeoff.serving.app import App
     from bakeoff.serving.auth import Keys
-    from bakeoff.serving.engine import Computing
+    from bakeoff.serving.engine import Computing, Engine
     from bakeoff.serving.on_ray import Scaling
 
 logger = logging.getLogger("bakeoff.serving")
@@ -68,8 +68,6 @@ def serve(
     require()
     from bakeoff.serving import engine
     from bakeoff.serving.access import Access
-    from bakeoff.serving.app import App
-    from bakeoff.serving.journal import journal
     from bakeoff.serving.model import open_bundle
 
     access = access or Access()
@@ -85,13 +83,21 @@ def serve(
     else:
         built = engine.build(opened, limits, computing)
     try:
-        app = App(built.service.served, limits, built)
-        app.guards += access.guards(keys)
-        app.keyed = keys is not None
-        app.tracer, app.journal = tracer(), journal(access.log)
-        run(app, host, port, announce, context=context, keys=keys)
+        run(_application(built, access, keys), host, port, announce, context=context, keys=keys)
     finally:
         built.close()
+
+
+def _application(built: Engine, access: Access, keys: Keys | None) -> App:
+    """Put HTTP before what computes: who may ask, and what is noted of it."""
+    from bakeoff.serving.app import App
+    from bakeoff.serving.journal import journal
+
+    app = App(built.service.served, built.service.limits, built)
+    app.guards += access.guards(keys)
+    app.keyed = keys is not None
+    app.tracer, app.journal = tracer(), journal(access.log)
+    return app
 
 
 def run(
