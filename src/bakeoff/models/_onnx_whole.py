@@ -125,19 +125,7 @@ def _tokens(transform: Mapping[str, Any], source: Path, opset: int) -> ModelProt
 
     tokenizer = json.loads((source / str(transform["tokenizer"])).read_text(encoding="utf-8"))
     model, normaliser = tokenizer["model"], tokenizer.get("normalizer") or {}
-    plain = (
-        model.get("type") == "WordPiece" and normaliser.get("type") == "BertNormalizer" and not transform.get("prefix")
-    )
-    if not plain or not transform.get("special_tokens", True):
-        what = "only WordPiece tokenizers give the same tokens inside of the graph; tokenizer.json stays beside it"
-        raise StepError("unsupported", what, got=model.get("type"), allowed=("WordPiece",))
-    if transform.get("lowercase") or transform.get("normalise"):
-        what = "texts are folded in a way that no operator of the graph does"
-        raise StepError("unsupported", what, got=transform.get("normalise") or "lowercase")
-    lacking = [name for name in _SPECIAL if name not in model["vocab"]]
-    if lacking:
-        what = "the operator that cuts texts needs these tokens in the vocabulary"
-        raise StepError("unsupported", what, got=", ".join(lacking), allowed=_SPECIAL)
+    _expressible(transform, model, normaliser)
     vocabulary = "\n".join(sorted(model["vocab"], key=model["vocab"].__getitem__))
     lower = bool(normaliser.get("lowercase", True))
     accents = normaliser.get("strip_accents")
@@ -163,6 +151,23 @@ def _tokens(transform: Mapping[str, Any], source: Path, opset: int) -> ModelProt
     ]
     text = helper.make_tensor_value_info("text", TensorProto.STRING, [1])
     return _model(helper.make_graph(nodes, "pre", [text], outputs, constants), opset)
+
+
+def _expressible(transform: Mapping[str, Any], model: Mapping[str, Any], normaliser: Mapping[str, Any]) -> None:
+    """Raise where the graph's operators would cut or fold a text otherwise than the tokenizer does."""
+    plain = (
+        model.get("type") == "WordPiece" and normaliser.get("type") == "BertNormalizer" and not transform.get("prefix")
+    )
+    if not plain or not transform.get("special_tokens", True):
+        what = "only WordPiece tokenizers give the same tokens inside of the graph; tokenizer.json stays beside it"
+        raise StepError("unsupported", what, got=model.get("type"), allowed=("WordPiece",))
+    if transform.get("lowercase") or transform.get("normalise"):
+        what = "texts are folded in a way that no operator of the graph does"
+        raise StepError("unsupported", what, got=transform.get("normalise") or "lowercase")
+    lacking = [name for name in _SPECIAL if name not in model["vocab"]]
+    if lacking:
+        what = "the operator that cuts texts needs these tokens in the vocabulary"
+        raise StepError("unsupported", what, got=", ".join(lacking), allowed=_SPECIAL)
 
 
 def _after(artifact: Artifact, opset: int) -> ModelProto:

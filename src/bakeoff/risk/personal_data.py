@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +94,12 @@ def _rows(context: RiskContext) -> Finding:
 
 def _inside(context: RiskContext) -> Finding:
     known = _known(context)
-    kinds: dict[str, int] = {}
-    verbatim: set[str] = set()
-    files = 0
-    for path in sorted(context.directory.rglob("*")):
-        if path.is_file() and path.suffix in _SUFFIXES and path.stat().st_size <= _LARGEST:
-            files += 1
-            for text in _strings(path):
-                for match in personal.find(_NUMBER.sub(" ", text)) if len(text) > 5 else ():
-                    kinds[match.kind] = kinds.get(match.kind, 0) + (match.kind in personal.CERTAIN)
-                verbatim.update(known.intersection({text}, text.splitlines()))
-    certain = {kind: count for kind, count in sorted(kinds.items()) if count}
+    paths = [
+        path for path in sorted(context.directory.rglob("*"))
+        if path.is_file() and path.suffix in _SUFFIXES and path.stat().st_size <= _LARGEST
+    ]  # fmt: skip
+    certain, verbatim = _looked_through(paths, known)
+    files = len(paths)
     numbers = (
         Measurement(name="personal_data_in_files", value=float(sum(certain.values())), n=files, unit="findings"),
         Measurement(name="training_rows_in_files", value=float(len(verbatim)), n=len(known), unit="rows"),
@@ -138,6 +135,17 @@ def _inside(context: RiskContext) -> Finding:
             en="What weights remember implicitly cannot be seen here; the membership inference check measures it.",
         ),
     )  # fmt: skip
+
+
+def _looked_through(paths: Iterable[Path], known: frozenset[str]) -> tuple[dict[str, int], set[str]]:
+    """Return how much of each kind that cannot be a guess the files hold, and which of the known texts."""
+    kinds: Counter[str] = Counter()
+    verbatim: set[str] = set()
+    for text in chain.from_iterable(map(_strings, paths)):
+        matches = personal.find(_NUMBER.sub(" ", text)) if len(text) > 5 else ()
+        kinds.update(match.kind for match in matches if match.kind in personal.CERTAIN)
+        verbatim.update(known.intersection({text}, text.splitlines()))
+    return dict(sorted(kinds.items())), verbatim
 
 
 def _known(context: RiskContext) -> frozenset[str]:
