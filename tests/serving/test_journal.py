@@ -40,6 +40,7 @@ def test_only_what_was_asked_for_is_written(text_bundle: Path, tmp_path: Path, w
         return
     assert json.loads(lines[0]["request"]) == {"row": {"text": SAID}}
     assert json.loads(lines[0]["answer"])["label"] == "good"
+    assert "answer" not in lines[3], "pages are not text of anybody"
     assert lines[2]["request"] == "", "what was refused before it was read is not kept for the log"
 
 

@@ -22,7 +22,7 @@ class Journal:
 
     Args:
         stream: where to, in UTF-8.
-        text: write bodies and answers too.
+        text: write the bodies that are posted and their answers too.
 
     """
 
@@ -44,7 +44,7 @@ class Journal:
         }
         if request.span is not None:
             entry["trace"] = f"{request.span.get_span_context().trace_id:032x}"
-        if self._text:
+        if self._text and request.method == b"POST":  # pages are everybody's
             entry |= {"request": _shown(request.content()), "answer": _shown(answer)}
         with contextlib.suppress(OSError, ValueError):  # a full disk or a closed pipe costs the line, not the answer
             self._stream.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
