@@ -105,7 +105,15 @@ def test_contract_rows_are_measured_on_where_there_are_any(text_bundle: Path, mi
     built = engine.build(opened, Limits(), engine.Computing())
     assert built.measured is not None
     assert built.measured.source == "contract"
-    assert built.mode == "inline"
+
+
+@pytest.mark.parametrize(("found", "mode"), [(curved(5e-5, 5e-5), "inline"), (curved(2e-3, 2e-3), "threads")])
+def test_who_computes_follows_from_the_curve_unless_it_is_said(
+    found: Curve, mode: str, text_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curve, "measure", lambda *_, **__: found)
+    opened = open_bundle(text_bundle)
+    assert engine.build(opened, Limits(), engine.Computing()).mode == mode
     assert engine.build(opened, Limits(), engine.Computing(mode="threads", replicas=2)).mode == "threads"
 
 
@@ -282,7 +290,7 @@ def test_a_row_that_kills_its_process_is_refused_alone(text_bundle: Path, tmp_pa
 
 def test_the_status_page_shows_curve_and_choice(texts: Running) -> None:
     status = texts.client.get("/v1/status").json()
-    assert status["compute"]["mode"] == "inline"
+    assert status["compute"]["mode"] in {"inline", "threads"}
     assert status["compute"]["batch"] in [point["rows"] for point in status["curve"]["points"]]
     assert status["curve"]["rows_from"] == "contract"
     assert status["queue"]["expected_seconds"] >= 0
