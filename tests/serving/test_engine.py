@@ -143,8 +143,9 @@ def test_no_replicas_and_no_threads_are_refused(flags: tuple[str, str], capsys: 
 def test_waits_are_told_from_recent_batches_and_refused_beyond_the_limit() -> None:
     pressure = Pressure(2, 0.1, row=0.001, rows=32)
     assert pressure.delay(100) == pytest.approx(0.05)
-    assert pressure.bearable(200)
-    assert not pressure.bearable(300)
+    assert pressure.answer(100, 20) == pytest.approx(0.07), "one thread computes the whole of its batch"
+    assert pressure.bearable(pressure.answer(160, 20))
+    assert not pressure.bearable(pressure.answer(200, 20))
     for _ in range(40):
         pressure.learn(10, 0.1)
     assert pressure.delay(100) == pytest.approx(0.5, rel=0.05)
@@ -159,7 +160,7 @@ def test_a_machine_that_stood_still_for_once_is_not_taken_for_slow(servers: int)
     for _ in range(servers):  # whatever was being computed then ends late
         pressure.learn(8, 60.0)
     assert pressure.row < 0.08
-    assert pressure.bearable(12 * servers)
+    assert pressure.bearable(pressure.delay(12 * servers))
     for _ in range(2 * servers + 2):
         pressure.learn(8, 8.0)
     assert pressure.row > 0.3, "one that has become slow is soon known to be"
@@ -168,11 +169,46 @@ def test_a_machine_that_stood_still_for_once_is_not_taken_for_slow(servers: int)
 def test_what_takes_long_twice_in_a_row_is_slow() -> None:
     pressure = Pressure(1, 0.3, row=0.0001, rows=8)
     pressure.learn(1, 0.1)
-    assert pressure.bearable(24)
+    assert pressure.bearable(pressure.delay(24))
     pressure.learn(1, 0.1)
     assert pressure.row > 0.01
     pressure.learn(1, 0.1)
-    assert not pressure.bearable(24)
+    assert not pressure.bearable(pressure.delay(24))
+
+
+def test_hardly_any_of_the_accepted_is_later_than_the_limit_however_uneven_the_machine_is() -> None:
+    pressure, draw = Pressure(1, 0.3, row=0.005, rows=4), np.random.default_rng(0)
+    late = []
+    for _ in range(20_000):
+        rows = next(rows for rows in range(60, 0, -1) if pressure.bearable(pressure.delay(rows)))
+        expected = pressure.delay(rows)
+        took = expected * float(draw.lognormal(0.0, 0.15))
+        pressure.compare(expected, took)
+        late.append(took > 0.3)
+    assert np.mean(late[:8]) > 0.1, "until it knows"
+    assert 0.001 < np.mean(late[256:]) < 0.01
+    assert 1.2 < pressure.margin < 1.8
+
+
+def test_a_margin_goes_with_the_load_and_leaves_some_batches_waiting() -> None:
+    pressure = Pressure(1, 0.3, row=0.01, rows=8)
+    for _ in range(100):
+        pressure.compare(0.1, 0.25)
+    assert pressure.margin == 1.0, "far from the limit it is kept anyhow"
+    for _ in range(8):
+        pressure.compare(0.2, 9.0)
+    assert pressure.margin == 2.0
+    assert not pressure.bearable(0.25)
+    assert pressure.bearable(3 * pressure.batch)
+    for _ in range(256 + 8):
+        pressure.compare(0.1, 0.1)
+    assert pressure.margin == 1.0
+    for _ in range(8):
+        pressure.compare(0.2, 9.0)
+    for _ in range(100):
+        pressure.learn(8, 0.14)
+    assert pressure.bearable(0.3), "as long as two batches: half the limit would leave a thread without work"
+    assert not pressure.bearable(0.31)
 
 
 def test_a_request_is_hopeless_only_after_half_its_time() -> None:

@@ -33,14 +33,18 @@ class Job:
     """One request: its rows, and its answer as it fills.
 
     ``bad`` holds the indices of rows that could not be computed, ``booked`` says how many rows of its next piece were counted as
-    being ahead of others: the size of batches may change before they are taken.
+    being ahead of others: the size of batches may change before they are taken. ``expected`` is how long it was expected to take [s];
+    0 when nothing was waiting.
     """
 
-    __slots__ = ("asked", "bad", "booked", "done", "due", "labels", "left", "probabilities", "rows", "started", "taken")
+    __slots__ = (
+        "asked", "bad", "booked", "done", "due", "expected", "labels", "left", "probabilities", "rows", "started", "taken",
+    )  # fmt: skip
 
     def __init__(self, rows: Sequence[Any], due: float, done: Done, asked: float) -> None:
         self.rows, self.due, self.done, self.asked = rows, due, done, asked
         self.taken, self.booked, self.left, self.started = 0, 0, len(rows), asked
+        self.expected = 0.0
         self.labels: list[int] = []
         self.probabilities: list[list[float]] = []
         self.bad: list[int] = []
@@ -123,15 +127,18 @@ class Batcher:
 
     def refusal(self, count: int = 1) -> Problem | None:
         """Return why ``count`` more rows cannot be taken now, if so; an empty queue takes anything."""
-        if not self.waiting:
+        return self._refusal(count, self._expected(count)) if self.waiting else None
+
+    def _expected(self, count: int) -> float:
+        """Return the seconds to an answer: whoever comes after it may still fill its batch, and it is answered with that batch."""
+        return self.pressure.answer(self.ahead, min(count, self.size) + self.size - 1)
+
+    def _refusal(self, count: int, expected: float) -> Problem | None:
+        if self.waiting + count <= self._limit and self.pressure.bearable(expected):
             return None
-        # whoever comes after it may still fill its batch, and it is answered with that batch
-        rows = self.ahead + min(count, self.size) + self.size - 1
-        if self.waiting + count > self._limit or not self.pressure.bearable(rows):
-            seconds = self.pressure.retry_after(self.ahead)
-            what = "too many requests are waiting; try again"
-            return Problem(503, what, headers=((b"retry-after", b"%d" % seconds),))
-        return None
+        seconds = self.pressure.retry_after(self.ahead)
+        what = "too many requests are waiting; try again"
+        return Problem(503, what, headers=((b"retry-after", b"%d" % seconds),))
 
     def submit(self, rows: Sequence[Any], due: float, done: Done) -> Job:
         """Queue a request.
@@ -145,9 +152,11 @@ class Batcher:
             Problem: 503 with Retry-After when too much is waiting.
 
         """
-        if self.waiting and (refusal := self.refusal(len(rows))) is not None:
-            raise refusal
         job = Job(rows, due, done, perf_counter())
+        if self.waiting:
+            job.expected = self._expected(len(rows))
+            if (refusal := self._refusal(len(rows), job.expected)) is not None:
+                raise refusal
         self._open.add(job)
         with self._lock:
             self.waiting += len(rows)
@@ -300,6 +309,9 @@ class Batcher:
                 self._close(job, Problem(500, "the model failed"))
             return
         self.pressure.learn(rows, seconds)
+        first, _, stop = pieces[0]
+        if first.expected and stop <= self.size:  # of a larger one only the first piece was expected by then
+            self.pressure.compare(first.expected, perf_counter() - first.asked)
         if self.tuner is not None:
             size = self.tuner.learn(rows, spent)
             with self._lock:

@@ -130,6 +130,7 @@ class Engine:
             "queue": {
                 "rows": batcher.waiting, "requests": batcher.inflight, "expected_seconds": batcher.delay,
                 "longest_seconds": batcher.pressure.longest, "seconds_per_row": batcher.pressure.row,
+                "margin": batcher.pressure.margin,
             },
             "uptime_seconds": time.time() - self.started,
             **(self._spread.describe() if hasattr(self._spread, "describe") else {}),

@@ -1,7 +1,12 @@
-"""How long a row takes and how long one would wait: what the server knows of its own speed, and refuses by."""
+"""How long a row takes and how long one would wait: what the server knows of its own speed, and refuses by.
+
+A sum of means is right for the mean request, and a promise is broken by the slow ones. So the server also compares what it expected
+with what it took, and expects as many times more of the next ones as the slowest hundredth needed (``margin``).
+"""
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import deque
 
@@ -10,6 +15,15 @@ _KEPT = 0.9
 _SURPRISE = 4.0
 """A batch counts as this many times what was expected at most, unless as many before it as are computed at the same time took as long: a machine
 that stood still once, whatever it was computing, is not slow; one that is shows it again."""
+_WINDOW = 256
+"""Batches that the margin is told from: under load some seconds."""
+_LATER = 2
+"""The margin is the window's second largest: fewer than one in a hundred is later."""
+_EVERY = 8
+"""Batches after which it is told again."""
+_WIDEST = 2.0
+_FED = 3.0
+"""Batches that may always wait, if the limit holds them: a margin must not starve the compute threads."""
 _SPENT = 0.5
 """Share of a request's time that must have passed before it may be given up as hopeless: a wrong estimate must not refuse for ever."""
 
@@ -23,6 +37,10 @@ class Pressure:
         row: seconds per row measured at start-up; 0 when nothing is known.
         rows: rows of the batches that was measured on, its weight.
 
+    Attributes:
+        batch: seconds of the recent batches.
+        margin: how many times what was expected the slowest hundredth took lately, from 1 to 2.
+
     """
 
     def __init__(self, servers: int, longest: float, row: float = 0.0, rows: int = 0) -> None:
@@ -30,6 +48,9 @@ class Pressure:
         self._rows = float(rows) if row else 0.0
         self._seconds = row * self._rows
         self.batch = self._seconds
+        self.margin = 1.0
+        self._ratios: deque[float] = deque(maxlen=_WINDOW)
+        self._compared = 0
         self._surprises: deque[float] = deque(maxlen=self.servers)
 
     @property
@@ -57,9 +78,20 @@ class Pressure:
         """Return the seconds until ``ahead`` rows are computed."""
         return ahead * self._seconds / (self._rows * self.servers) if self._rows else 0.0
 
-    def bearable(self, ahead: int) -> bool:
-        """Say whether a request behind ``ahead`` rows (its own among them) would be answered within the limit."""
-        return self.delay(ahead) <= self.longest
+    def answer(self, ahead: int, own: int) -> float:
+        """Return the seconds until a request behind ``ahead`` rows, in a batch of ``own`` rows, is answered."""
+        return self.delay(ahead) + own * self.row
+
+    def bearable(self, expected: float) -> bool:
+        """Say whether a request whose answer is expected in so many seconds would get it within the limit."""
+        return expected * self.margin <= self.longest or expected <= min(self.longest, _FED * self.batch)
+
+    def compare(self, expected: float, took: float) -> None:
+        """Take in how long a request took that was expected to take ``expected`` seconds; far from the limit it kept it anyhow."""
+        self._ratios.append(took / expected if expected * _WIDEST > self.longest else 1.0)
+        self._compared += 1
+        if self._compared % _EVERY == 0:
+            self.margin = min(_WIDEST, max(1.0, heapq.nlargest(_LATER, self._ratios)[-1]))
 
     def retry_after(self, ahead: int) -> int:
         """Return whole seconds after which it is worth asking again."""
