@@ -179,6 +179,58 @@ def test_the_queue_sheds_but_never_refuses_into_an_empty_queue() -> None:
     assert problem.headers == ((b"retry-after", b"1"),)
 
 
+class Recorder(Pressure):
+    """Keeps what is compared."""
+
+    def __init__(self, servers: int = 1) -> None:
+        super().__init__(servers, 1000.0, 1.0, 1)
+        self.compared: list[float] = []
+
+    def compare(self, expected: float, took: float) -> None:
+        """Keep what was expected."""
+        assert 0.0 < took < 60.0
+        self.compared.append(expected)
+
+
+def test_what_was_expected_is_compared_for_requests_that_fit_a_batch_and_waited() -> None:
+    async def body(batcher: Asking, echo: Echo) -> None:
+        asked = [await held(batcher, echo), batcher.ask([{"x": 1}], due()), batcher.ask([{"x": 2}, {"x": 3}], due())]
+        asked += [batcher.ask([{"x": number} for number in range(10)], due()), batcher.ask([{"x": 4}] * 4, due())]
+        echo.gate.set()
+        await asyncio.gather(*asked)
+
+    pressure = Recorder()
+    _, echo = run(body, pressure=pressure, size=4)
+    assert [len(call) for call in echo.calls] == [1, 4, 4, 4, 4, 1]
+    # the first two found nobody waiting; of 2, 10 and 4 rows, the 4 are first in their batch and fit one
+    assert pressure.compared == [1.0 + 1 + 2 + 4 + 3 + 4]
+
+
+def test_what_is_left_of_a_request_that_fits_a_batch_is_computed_next() -> None:
+    async def body(batcher: Asking, echo: Echo) -> None:
+        asked = [await held(batcher, echo)]
+        asked += [batcher.ask([{"x": number}] * 3, due()) for number in (1, 2, 3)]
+        echo.gate.set()
+        await asyncio.gather(*asked)
+
+    _, echo = run(body, size=4)
+    assert echo.calls == [[0], [1, 1, 1, 2], [2, 2, 3, 3], [3]]
+
+
+@pytest.mark.parametrize("servers", [1, 4])
+def test_rows_ahead_are_shared_among_threads_and_the_last_batch_is_not(servers: int) -> None:
+    async def body(batcher: Asking, echo: Echo) -> list[float]:
+        first = await held(batcher, echo)
+        asked = [batcher.ask([{"x": 1}], due())]
+        found = [batcher._expected(count) for count in (1, 3, 9)]
+        echo.gate.set()
+        await asyncio.gather(first, *asked)
+        return found
+
+    found, _ = run(body, pressure=Recorder(servers), size=4)
+    assert found == [2 / servers + 4, 4 / servers + 4, 5 / servers + 4]
+
+
 def test_what_is_accepted_has_time_for_a_full_batch_of_its_own() -> None:
     """One row takes 1 s; 1 is computed, 1 waits: the next would be third, but answered only with all 8 of its batch."""
 

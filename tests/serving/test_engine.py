@@ -176,18 +176,20 @@ def test_what_takes_long_twice_in_a_row_is_slow() -> None:
     assert not pressure.bearable(pressure.delay(24))
 
 
-def test_hardly_any_of_the_accepted_is_later_than_the_limit_however_uneven_the_machine_is() -> None:
+@pytest.mark.parametrize("uneven", [0.15, 0.3])
+def test_hardly_any_of_the_accepted_is_later_than_the_limit_on_an_uneven_machine(uneven: float) -> None:
     pressure, draw = Pressure(1, 0.3, row=0.005, rows=4), np.random.default_rng(0)
-    late = []
+    late, margins = [], []
     for _ in range(20_000):
         rows = next(rows for rows in range(60, 0, -1) if pressure.bearable(pressure.delay(rows)))
         expected = pressure.delay(rows)
-        took = expected * float(draw.lognormal(0.0, 0.15))
+        took = expected * float(draw.lognormal(0.0, uneven))
         pressure.compare(expected, took)
         late.append(took > 0.3)
+        margins.append(pressure.margin)
     assert np.mean(late[:8]) > 0.1, "until it knows"
-    assert 0.001 < np.mean(late[256:]) < 0.01
-    assert 1.2 < pressure.margin < 1.8
+    assert 0.001 < np.mean(late[256:]) < 0.015
+    assert min(margins[256:]) > 1.2, "what is accepted because of the margin does not speak against it"
 
 
 def test_a_margin_goes_with_the_load_and_leaves_some_batches_waiting() -> None:
@@ -330,6 +332,7 @@ def test_the_status_page_shows_curve_and_choice(texts: Running) -> None:
     assert status["compute"]["batch"] in [point["rows"] for point in status["curve"]["points"]]
     assert status["curve"]["rows_from"] == "contract"
     assert status["queue"]["expected_seconds"] >= 0
+    assert 1.0 <= status["queue"]["margin"] <= 2.0
     assert texts.metric("bakeoff_batch_size") == status["compute"]["batch"]
 
 

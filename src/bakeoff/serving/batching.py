@@ -34,7 +34,7 @@ class Job:
 
     ``bad`` holds the indices of rows that could not be computed, ``booked`` says how many rows of its next piece were counted as
     being ahead of others: the size of batches may change before they are taken. ``expected`` is how long it was expected to take [s];
-    0 when nothing was waiting.
+    0 when nothing was waiting, and for more rows than a batch has.
     """
 
     __slots__ = (
@@ -131,7 +131,7 @@ class Batcher:
 
     def _expected(self, count: int) -> float:
         """Return the seconds to an answer: whoever comes after it may still fill its batch, and it is answered with that batch."""
-        return self.pressure.answer(self.ahead, min(count, self.size) + self.size - 1)
+        return self.pressure.answer(self.ahead + min(count, self.size) - 1, self.size)
 
     def _refusal(self, count: int, expected: float) -> Problem | None:
         if self.waiting + count <= self._limit and self.pressure.bearable(expected):
@@ -154,9 +154,10 @@ class Batcher:
         """
         job = Job(rows, due, done, perf_counter())
         if self.waiting:
-            job.expected = self._expected(len(rows))
-            if (refusal := self._refusal(len(rows), job.expected)) is not None:
+            expected = self._expected(len(rows))
+            if (refusal := self._refusal(len(rows), expected)) is not None:
                 raise refusal
+            job.expected = expected if len(rows) <= self.size else 0.0
         self._open.add(job)
         with self._lock:
             self.waiting += len(rows)
@@ -185,10 +186,16 @@ class Batcher:
         self._close(job, problem)
 
     def _append(self, job: Job, left: int) -> None:
-        """Queue a job, or what is left of one; called with the lock held, as is ``_unbook``."""
+        """Queue a job, or what is left of one; called with the lock held, as is ``_unbook``.
+
+        What is left of a large one lets others go first. Who came after a small one has counted all of its rows.
+        """
         job.booked = min(left, self.size)
         self._ahead += job.booked
-        self._jobs.append(job)
+        if left < len(job.rows) <= self.size:
+            self._jobs.appendleft(job)
+        else:
+            self._jobs.append(job)
 
     def _unbook(self, job: Job) -> None:
         """Take a job's rows off the books."""
@@ -310,7 +317,7 @@ class Batcher:
             return
         self.pressure.learn(rows, seconds)
         first, _, stop = pieces[0]
-        if first.expected and stop <= self.size:  # of a larger one only the first piece was expected by then
+        if first.expected and stop == len(first.rows):
             self.pressure.compare(first.expected, perf_counter() - first.asked)
         if self.tuner is not None:
             size = self.tuner.learn(rows, spent)

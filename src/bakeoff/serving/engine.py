@@ -146,7 +146,7 @@ class Engine:
 
 
 def _longest_wait(service: Service) -> float:
-    """Return the longest expected wait [s] before requests are refused: the flag's, the contract's latency limit, or 1 s."""
+    """Return the longest expected time [s] to an answer before requests are refused: the flag's, the contract's latency limit, or 1 s."""
     if service.limits.queue_seconds > 0:
         return service.limits.queue_seconds
     promised = [

@@ -20,7 +20,7 @@ class Limits:
         head: bytes of a request line and its headers together (414 or 431 above it).
         batch: rows computed together at most; 0 measures at start-up what pays on this machine.
         queue: rows that may wait; above it requests are shed (503 with Retry-After).
-        queue_seconds: longest expected wait before requests are shed; 0 takes the contract's latency limit, or 1 s without one.
+        queue_seconds: longest expected time to an answer before requests are shed; 0 takes the contract's latency limit, or 1 s without one.
         connections: open connections; above it the server answers 503.
         body_seconds: time a client may take to send a body (408 after it).
         header_seconds: time a client may take to send its request line and headers (408 after it).

@@ -1,7 +1,8 @@
 """How long a row takes and how long one would wait: what the server knows of its own speed, and refuses by.
 
 A sum of means is right for the mean request, and a promise is broken by the slow ones. So the server also compares what it expected
-with what it took, and expects as many times more of the next ones as the slowest hundredth needed (``margin``).
+with what it took, and expects as many times more of the next ones as the slowest hundredth needed (``margin``). Every request queued
+behind a standstill is late: one narrows the queue until the window has passed.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ _SURPRISE = 4.0
 """A batch counts as this many times what was expected at most, unless as many before it as are computed at the same time took as long: a machine
 that stood still once, whatever it was computing, is not slow; one that is shows it again."""
 _WINDOW = 256
-"""Batches that the margin is told from: under load some seconds."""
+"""Batches that the margin is told from."""
 _LATER = 2
-"""The margin is the window's second largest: fewer than one in a hundred is later."""
+"""The margin is the window's second largest: of unrelated batches fewer than one in a hundred is later."""
 _EVERY = 8
 """Batches after which it is told again."""
 _WIDEST = 2.0
+"""Largest margin: on a machine that is still slower than that at times, half a queue is not the answer."""
 _FED = 3.0
-"""Batches that may always wait, if the limit holds them: a margin must not starve the compute threads."""
+"""Batches' time within which an answer is always accepted, if the limit holds it: a margin must not starve the compute threads."""
 _SPENT = 0.5
 """Share of a request's time that must have passed before it may be given up as hopeless: a wrong estimate must not refuse for ever."""
 
@@ -33,13 +35,13 @@ class Pressure:
 
     Args:
         servers: batches computed at the same time at most.
-        longest: expected wait [s] above which further requests are refused.
+        longest: seconds to an answer, expected with the margin, above which further requests are refused.
         row: seconds per row measured at start-up; 0 when nothing is known.
         rows: rows of the batches that was measured on, its weight.
 
     Attributes:
         batch: seconds of the recent batches.
-        margin: how many times what was expected the slowest hundredth took lately, from 1 to 2.
+        margin: how many times what was expected the slowest hundredth of the last batches took, from 1 to 2.
 
     """
 
@@ -79,7 +81,7 @@ class Pressure:
         return ahead * self._seconds / (self._rows * self.servers) if self._rows else 0.0
 
     def answer(self, ahead: int, own: int) -> float:
-        """Return the seconds until a request behind ``ahead`` rows, in a batch of ``own`` rows, is answered."""
+        """Return the seconds until a request behind ``ahead`` rows is answered with a batch of ``own`` rows: those are shared, this is not."""
         return self.delay(ahead) + own * self.row
 
     def bearable(self, expected: float) -> bool:
@@ -87,8 +89,9 @@ class Pressure:
         return expected * self.margin <= self.longest or expected <= min(self.longest, _FED * self.batch)
 
     def compare(self, expected: float, took: float) -> None:
-        """Take in how long a request took that was expected to take ``expected`` seconds; far from the limit it kept it anyhow."""
-        self._ratios.append(took / expected if expected * _WIDEST > self.longest else 1.0)
+        """Take in how long a request took that was expected to take ``expected`` seconds; one far from the limit kept it anyhow."""
+        near = _WIDEST * self.margin * expected > self.longest or took > self.longest
+        self._ratios.append(took / expected if near else 1.0)
         self._compared += 1
         if self._compared % _EVERY == 0:
             self.margin = min(_WIDEST, max(1.0, heapq.nlargest(_LATER, self._ratios)[-1]))
