@@ -111,17 +111,7 @@ def overload(folder: Path, seconds: float) -> dict[str, Any]:
         peaks = [_speed(closed(free, requests, brief))]
         few = _speed(closed(url, requests, brief, FEW))
         start_memory = memory(process)
-        parts = urlsplit(url)
-        plan = Plan(
-            host=str(parts.hostname), port=int(parts.port or 0), rate=3 * peaks[0], connections=1000, seconds=seconds
-        )
-        seen: list[float] = []
-        stop = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(process, seen, stop))
-        watcher.start()
-        loaded = run(plan, requests)
-        stop.set()
-        watcher.join()
+        loaded, most_memory = _too_much(process, url, requests, 3 * peaks[0], seconds)
         after = closed(url, requests, 2.0, FEW)
         again = _speed(closed(url, requests, brief, FEW))
         peaks.append(_speed(closed(free, requests, brief)))
@@ -133,13 +123,29 @@ def overload(folder: Path, seconds: float) -> dict[str, Any]:
         "statuses": {int(code): int(count) for code, count in zip(*np.unique(loaded.status, return_counts=True), strict=True)},
         "accepted_p50_ms": round(1000 * float(np.quantile(latency, 0.5)), 1),
         "accepted_p99_ms": round(1000 * float(np.quantile(latency, 0.99)), 1), "wait_limit_ms": 1000 * WAIT,
-        "memory_mb": [round(start_memory, 1), round(max(seen), 1)],
+        "memory_mb": [round(start_memory, 1), round(most_memory, 1)],
         "second_half_share": round(float(loaded.good[~half].sum() / max(1, loaded.good[half].sum())), 3),
         "few_per_s": [round(few, 1), round(again, 1)], "first_2s_refused": int((~after.good).sum()),
         "first_2s_after": round(_speed(after, refused=True) / statistics.mean((few, again)), 3),
     }  # fmt: skip
     print(f"overload: {found}", flush=True)
     return found
+
+
+def _too_much(
+    process: psutil.Process, url: str, requests: Sequence[bytes], rate: float, seconds: float
+) -> tuple[Run, float]:
+    """Send ``rate`` requests per second, answered or not; return also the most memory [MB] seen meanwhile."""
+    parts = urlsplit(url)
+    plan = Plan(host=str(parts.hostname), port=int(parts.port or 0), rate=rate, connections=1000, seconds=seconds)
+    seen: list[float] = []
+    stop = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(process, seen, stop))
+    watcher.start()
+    found = run(plan, requests)
+    stop.set()
+    watcher.join()
+    return found, max(seen)
 
 
 def _speed(found: Run, *, refused: bool = False) -> float:

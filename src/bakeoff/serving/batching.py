@@ -152,12 +152,11 @@ class Batcher:
             Problem: 503 with Retry-After when too much is waiting.
 
         """
+        expected = self._expected(len(rows)) if self.waiting else 0.0
+        if self.waiting and (refusal := self._refusal(len(rows), expected)) is not None:
+            raise refusal
         job = Job(rows, due, done, perf_counter())
-        if self.waiting:
-            expected = self._expected(len(rows))
-            if (refusal := self._refusal(len(rows), expected)) is not None:
-                raise refusal
-            job.expected = expected if len(rows) <= self.size else 0.0
+        job.expected = expected if len(rows) <= self.size else 0.0
         self._open.add(job)
         with self._lock:
             self.waiting += len(rows)
