@@ -21,7 +21,7 @@ from tests.postgres_server import PASSWORD, PostgresServer
 from tests.store.losing_proxy import LosingProxy
 
 from bakeoff.schema import StepError, StudyError
-from bakeoff.store import postgres_link, postgres_schema
+from bakeoff.store import postgres, postgres_link, postgres_schema
 from bakeoff.store.postgres import PostgresLedger, studies
 
 psycopg = pytest.importorskip("psycopg")
@@ -338,6 +338,20 @@ def test_a_second_run_is_refused_by_name_and_may_come_when_the_first_has_died(da
             time.sleep(0.02)
 
 
+def test_a_run_started_right_after_another_ended_waits_for_it_to_have_left(
+    ledger: PostgresLedger, database: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is busy notices the end of a session late."""
+    monkeypatch.setattr(postgres, "_LEAVING", 60.0)
+    with PostgresLedger.open(database, name) as first:
+        assert first._link.hold(first._run_lock)
+        assert not ledger._link.hold(ledger._run_lock)
+        leaves = threading.Timer(0.3, first.close)
+        leaves.start()
+        with ledger.alone():
+            leaves.join()
+
+
 def test_a_run_whose_connection_froze_takes_its_lock_back_from_its_own_ghost(
     ledger: PostgresLedger, database: str, name: str, row: Make
 ) -> None:
@@ -361,6 +375,9 @@ def test_a_run_that_was_taken_over_while_it_was_away_stops(
     ledger: PostgresLedger, database: str, name: str, row: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_link, "_GHOST", 0.2)
+    monkeypatch.setattr(
+        postgres, "_LEAVING", 60.0
+    )  # as long as a busy server needs to notice that the first session is gone
     with PostgresLedger.open(database, name) as other, ledger.alone():
         ledger._link._drop()
         with other.alone(), pytest.raises(StudyError, match="took the study over"):

@@ -27,6 +27,9 @@ from bakeoff.store.running import RunningStep, started
 if TYPE_CHECKING:
     import psycopg
 
+# How long [s] a new run waits for the old one to leave: the server needs a moment to notice that a killed process is gone.
+_LEAVING = 1.0
+
 
 class PostgresLedger(LedgerBase):
     """The ledger of one study in a database; use ``PostgresLedger.open``."""
@@ -153,7 +156,7 @@ class PostgresLedger(LedgerBase):
             StudyError: another run holds it.
 
         """
-        if not self._link.hold(self._run_lock):
+        if not self._link.hold(self._run_lock, _LEAVING):
             host, _, pid = self._link.holder(self._run_lock).partition(":")
             who = f"pid {pid} on {host}" if host else "of another role"
             what = f"another run ({who}) is working on study '{self.study}'"

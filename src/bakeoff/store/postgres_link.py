@@ -138,13 +138,20 @@ class Link:
 
     # ---------------------------------------------------------------------------------------------------------- locks
 
-    def hold(self, lock: int) -> bool:
-        """Take a lock that lives as long as this session, or say that somebody else has it; it survives a lost connection."""
-        with self.guard:
-            if lock not in self._held and not self._try_hold(lock):
+    def hold(self, lock: int, patience: float = 0.0) -> bool:
+        """Take a lock that lives as long as this session, or say that somebody else still has it after ``patience`` [s].
+
+        It survives a lost connection.
+        """
+        end = time.monotonic() + patience
+        while True:
+            with self.guard:
+                if lock in self._held or self._try_hold(lock):
+                    self._held.add(lock)
+                    return True
+            if time.monotonic() >= end:
                 return False
-            self._held.add(lock)
-            return True
+            time.sleep(0.05)
 
     def let_go(self, lock: int) -> None:
         """Give a lock back; where the connection is lost it went with it."""
