@@ -24,6 +24,7 @@ from bakeoff.runtimes import encryption, signing
 from bakeoff.schema.contract import Manifest
 from bakeoff.serving import auth
 from tests.delivery import image, making
+from tests.needs import lacking
 
 _APART = ["unshare", "--mount", "--pid", "--fork", "--net", "--kill-child"]
 SIZING = container.Sizing("reviews", "0123456789ab", "3.11", 2, 3e8, 3)
@@ -123,7 +124,7 @@ def test_the_readme_says_in_both_languages_that_the_base_image_is_not_pinned(shi
 def test_a_real_parser_finds_no_fault_with_the_dockerfile(pins: dict[str, str]) -> None:
     linter = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if linter is None:
-        pytest.skip("hadolint is not here")
+        lacking("hadolint", "hadolint is not here")
     for unknown in ((), ("torch==2.13.0",)):
         text = dockerfile.dockerfile(SIZING, pins, unknown)
         done = subprocess.run([linter, "-"], input=text, capture_output=True, text=True, check=False)
@@ -266,7 +267,7 @@ def test_the_dockerfiles_steps_build_an_image_that_serves_passes_the_gate_and_dr
     house: Path, shipped_here: Path, tmp_path: Path
 ) -> None:
     if reason := _unable(tmp_path):
-        pytest.skip(reason)
+        lacking("image", reason)
     (tmp_path / "job.json").write_text(json.dumps(_job(shipped_here, house, tmp_path)))
     done = subprocess.run(
         [*_APART, sys.executable, image.__file__, str(tmp_path / "job.json")],

@@ -10,20 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.needs import lacking
 from tests.report import examples
 
 from bakeoff.report import render
 
 pytestmark = pytest.mark.browser
 selenium = pytest.importorskip("selenium")
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
 Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if not (BROWSER and DRIVER):
-        pytest.skip("chromium and chromedriver are not installed")
+        lacking("browser", "chromium and chromedriver are not installed")
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 

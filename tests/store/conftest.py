@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.needs import lacking
 from tests.postgres_server import PostgresServer, binaries
 
 from bakeoff.schema import Fidelity, Measurement, StepResult
@@ -40,7 +41,7 @@ def server() -> Iterator[PostgresServer]:
     """A running PostgreSQL server; whoever kills it starts it again."""
     found = binaries()
     if found is None:
-        pytest.skip("PostgreSQL is not installed (scripts/setup-system.sh installs it)")
+        lacking("postgres", "PostgreSQL is not installed (scripts/setup-system.sh installs it)")
     pytest.importorskip("psycopg")
     made = PostgresServer(found)
     try:
