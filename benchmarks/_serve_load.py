@@ -1,4 +1,4 @@
-"""Load with wrk, and what the server spent on it."""
+"""Load with wrk, what the server spent on it, and whether its answers are those of another."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ import json
 import re
 import shutil
 import subprocess
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from benchmarks._serve_models import Network
 from benchmarks._serve_peers import body, cpu
 
+ROWS = 32
+"""Rows whose answers are compared."""
+DRIFT = 0.01
+"""Largest difference of a probability on the same row: less than between any two rows, more than what int8 makes of another rounding."""
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
@@ -73,3 +80,25 @@ def _found(pattern: str, text: str) -> str:
 def _time(text: str) -> float:
     found: Any = re.match(r"([\d.]+)(\w+)", text)
     return float(found[1]) * _UNITS[found[2]]
+
+
+def answers(name: str, network: Network, url: str) -> NDArray[np.float64]:
+    """Ask about the first rows, one after another; return the probabilities, (rows, classes)."""
+    found = []
+    for row in network.rows[:ROWS]:
+        data = json.dumps(body(name, network, row)).encode()
+        asked = urllib.request.Request(url, data, {"content-type": "application/json"})  # noqa: S310 - loopback
+        with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
+            document = json.load(answer)
+        (prediction,) = document if isinstance(document, list) else document["predictions"]
+        shares = prediction["probabilities"]
+        found.append(list(shares.values()) if isinstance(shares, dict) else shares)
+    return np.array(found, np.float64)
+
+
+def same(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, float]:
+    """Count the rows that two servers answer alike; also the largest difference of a probability."""
+    if ours.shape != theirs.shape:
+        return {"rows": len(ours), "same": 0, "drift": 1.0}
+    apart = np.abs(ours - theirs).max(axis=1)
+    return {"rows": len(ours), "same": int((apart <= DRIFT).sum()), "drift": float(f"{apart.max():.2e}")}

@@ -7,8 +7,10 @@ as ours does: threads behind one front here, processes there.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import subprocess
 import sys
 import time
 import urllib.error
@@ -23,6 +25,7 @@ from benchmarks._serve_models import SEQUENCE, Network
 
 PEERS = ("fastapi", "litserve", "bentoml", "ray")
 VENV = Path("build/peers-venv")
+_PACKAGES = ("fastapi", "uvicorn", "litserve", "bentoml", "ray", "onnxruntime", "numpy", "tokenizers")
 
 _MODEL = '''
 import numpy as np, onnxruntime, json
@@ -180,6 +183,23 @@ def _peer(name: str, network: Network, place: Path, port: int, workers: int) -> 
     return [str(binaries / "python"), "server.py"]
 
 
+def versions() -> dict[str, dict[str, str]]:
+    """Return the versions of what the peers run on, and of the same packages under ours."""
+    code = (
+        "import json, sys; from importlib.metadata import distributions; wanted = sys.argv[1:]; "
+        "print(json.dumps({one.name.lower(): one.version for one in distributions() if one.name.lower() in wanted}))"
+    )
+    pythons = {
+        "bakeoff": (sys.executable, ("bakeoff", *_PACKAGES[-3:])),
+        "peers": (str(VENV / "bin" / "python"), _PACKAGES),
+    }
+    return {
+        name: json.loads(subprocess.run([python, "-c", code, *wanted], capture_output=True, check=True).stdout)
+        for name, (python, wanted) in pythons.items()
+        if Path(python).exists()
+    }
+
+
 def body(name: str, network: Network, row: object) -> dict[str, object]:
     """Return the document that asks a server about one row."""
     if name == "bentoml":
@@ -188,8 +208,6 @@ def body(name: str, network: Network, row: object) -> dict[str, object]:
 
 
 def _wait(url: str, network: Network, started: psutil.Popen, place: Path, seconds: float = 120.0) -> None:
-    import json
-
     name = "bentoml" if "bentoml" in place.name else "other"
     data = json.dumps(body(name, network, network.rows[0])).encode()
     end_time = time.monotonic() + seconds

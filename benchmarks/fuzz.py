@@ -1,5 +1,7 @@
 """Hostile clients against a served bundle. Bars: 0 answers of 5xx, 0 dropped connections, 413 for what is too large, memory growth < 5 %.
 
+And 408 for who is too slow; good requests among and beside all that are answered as before.
+
 ``make bench-fuzz``; ``python -m benchmarks.fuzz --bodies 5000 --examples 20`` for a short one. One server, five attacks: Schemathesis with every
 check over the server's own OpenAPI document; mutated bodies on keep-alive connections; requests whose framing is wrong, each on a
 connection of its own; bodies of 20 MB, announced and chunked; senders that take their time while a good client goes on.
@@ -55,13 +57,20 @@ def main() -> int:
         finally:
             server.terminate()
             server.wait(30)
-    bars = {
-        "five_hundreds": figures["five_hundreds"] == 0, "dropped": figures["dropped"] == 0,
-        "oversize_413": figures["huge"]["statuses"] == {"413": figures["huge"]["sent"]},
-        "memory": figures["memory_growth"] < 0.05, "schemathesis": figures["schemathesis"]["failures"] == 0, "alive": alive,
-    }  # fmt: skip
+    bars = judged(figures) | {"alive": alive}
     finish("fuzz", **figures, bars=bars, met=all(bars.values()))
     return 0
+
+
+def judged(figures: dict[str, Any]) -> dict[str, bool]:
+    """Return which bars the figures of the attacks meet; a slow sender is told 408, a good client beside any attack notices nothing."""
+    huge, slow, checked = figures["huge"], figures["slow"], figures["schemathesis"]
+    return {
+        "five_hundreds": figures["five_hundreds"] == 0, "dropped": figures["dropped"] == 0 == slow["ends"]["closed"],
+        "oversize_413": huge["statuses"] == {"413": huge["sent"]}, "slow_408": slow["ends"]["408"] == slow["senders"] > 0,
+        "good_beside": figures["good_between"] and slow["good_wrong"] == 0 < slow["good"] and figures["good_after"] == 200,
+        "memory": figures["memory_growth"] < 0.05, "schemathesis": checked["failures"] == 0 < checked["cases"],
+    }  # fmt: skip
 
 
 def attack(server: subprocess.Popen[str], url: str, given: argparse.Namespace) -> dict[str, Any]:
@@ -105,7 +114,7 @@ def attack(server: subprocess.Popen[str], url: str, given: argparse.Namespace) -
         "bodies": given.bodies, "statuses": {str(code): n for code, n in sorted(bodies.statuses.items())}, "good_between": good,
         "frames": given.frames, "frame_statuses": {str(code): n for code, n in sorted(frames.statuses.items())},
         "five_hundreds": len(faults), "dropped": len(bodies.dropped) + len(frames.dropped), "huge": huge, "slow": slow,
-        "schemathesis": checked, "memory_growth": round(growth, 4), "resident_mb": round(before / 1e6, 1),
+        "schemathesis": checked, "good_after": status, "memory_growth": round(growth, 4), "resident_mb": round(before / 1e6, 1),
         "resident_mb_after": {name: round(value / 1e6, 1) for name, value in held.items()}, "seconds": round(took, 1),
     }  # fmt: skip
 

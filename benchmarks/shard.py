@@ -64,7 +64,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             figures[name] = compare(name, Path(folder), given.rounds, given.rows)
     finish(
-        "shard", cores=os.cpu_count(), rounds=given.rounds, rows=given.rows, models=figures,
+        "shard", stages="processes on this host", cores=os.cpu_count(), rounds=given.rounds, rows=given.rows, models=figures,
         met=all(found["met"] for found in figures.values()),
     )  # fmt: skip
     return 0

@@ -24,6 +24,7 @@ from benchmarks._stats import upper_bound
 from benchmarks._tampering import Sample
 
 MUTATIONS = 10_000
+_WATCHED = "tests/contracts/test_delivered.py"
 
 
 def main() -> int:
@@ -39,8 +40,12 @@ def main() -> int:
     forged = {name: row["forged manifests"] for name, row in rows.items()}
     guarded = all(row["refused"] == row["tried"] for name, row in forged.items() if name != "unsigned")
     print(f"all: {tried - let_in} of {tried} refused before a runtime was called")
+    print(
+        f"what opening and serving a sound bundle does is watched by an audit hook elsewhere: python -m pytest {_WATCHED}"
+    )
     finish(
         "tamper", tried=tried, let_in=let_in, upper_bound_99=upper_bound(let_in, tried), bundles=rows, seconds_cpu=round(time.process_time(), 1),
+        audit_hook=f"not here: {_WATCHED}",
         met=let_in == 0 and guarded and all(row["paths"]["tried"] >= 200 for row in rows.values()),
     )  # fmt: skip
     return 0

@@ -30,9 +30,9 @@ def cli_page(tongue: Tongue) -> str:
         tongue.say(
             "Every verb takes `--json`: then exactly one JSON document goes to stdout and everything else to stderr. "
             "What the exit codes mean is on [a page of its own](exit-codes.md). "
-            "`python -m bakeoff.cli VERB` does the same as `bakeoff VERB`.",
+            "`python -P -m bakeoff.cli VERB` does the same as `bakeoff VERB`.",
             "每个动词都支持 `--json`：此时标准输出上只有一个 JSON 文档，其余内容都写到标准错误。"
-            "退出码的含义见[退出码](exit-codes.zh.md)。`python -m bakeoff.cli 动词` 与 `bakeoff 动词` 等价。",
+            "退出码的含义见[退出码](exit-codes.zh.md)。`python -P -m bakeoff.cli 动词` 与 `bakeoff 动词` 等价。",
         ),
         summary,
         *[_verb(tongue, name, verb) for name, verb in found.items()],

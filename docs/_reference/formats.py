@@ -69,8 +69,16 @@ def exit_codes_page(tongue: Tongue) -> str:
         (
             commands.INFEASIBLE,
             tongue.say(
-                "no candidate meets the requirements (`run`, `decide`), or a bundle does not keep its contract (`verify`)",
-                "没有候选满足要求（`run`、`decide`），或交付包没有兑现契约（`verify`）",
+                "no candidate meets the requirements (`run`, `decide`), or a bundle does not keep its contract (`verify`, `load --gate`), "
+                "or not one row of a file was answered (`predict`)",
+                "没有候选满足要求（`run`、`decide`），或交付包没有兑现契约（`verify`、`load --gate`），或文件中一行都没有得到回答（`predict`）",
+            ),
+        ),
+        (
+            commands.UNTOLD,
+            tongue.say(
+                "whether the contract is kept cannot be told from this run (`load --gate`, `verify --strict`): try again",
+                "从这次运行无法判定是否兑现契约（`load --gate`、`verify --strict`）：请重试",
             ),
         ),
         (130, tongue.say("stopped with Ctrl-C; what was measured is kept", "用 Ctrl-C 停止；已测得的都保留")),

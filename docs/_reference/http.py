@@ -45,11 +45,11 @@ def http_page(tongue: Tongue) -> str:
         tongue,
         tongue.say("The HTTP interface", "HTTP 接口"),
         tongue.say(
-            "`bakeoff serve BUNDLE` (port 8080) and the bundle's image (port 8000, `python -m bakeoff.serving`) answer alike. A running "
+            "`bakeoff serve BUNDLE` (port 8080) and the bundle's image (port 8000, `python -P -m bakeoff.serving`) answer alike. A running "
             "server describes itself with its own columns and classes at `/docs` and `/openapi.json`. `MODEL` below is the study's name. "
             "Off the loopback interface clients show an [API key](../how-to/secure-serving.md). "
             "No row's content is written to any log unless `--log text` asks for it.",
-            "`bakeoff serve BUNDLE`（端口 8080）与交付包的镜像（端口 8000，`python -m bakeoff.serving`）行为一致。"
+            "`bakeoff serve BUNDLE`（端口 8080）与交付包的镜像（端口 8000，`python -P -m bakeoff.serving`）行为一致。"
             "运行中的服务在 `/docs` 与 `/openapi.json` 用自己的列与类别描述自己。下文的 `MODEL` 是研究的名称。"
             "不只监听本机回环地址时，客户端要出示 [API 密钥](../how-to/secure-serving.zh.md)。任何行的内容都不会写进日志，除非用 `--log text` 要求。",
         ),
@@ -106,8 +106,9 @@ def _predict(tongue: Tongue) -> str:
         [
             f"## POST /v1/predict\n\n{table([tongue.say('body', '请求体'), tongue.say('meaning', '含义')], forms)}",
             tongue.say(
-                "Absent columns, `null` and empty strings are missing values. The shape of an answer:",
-                "缺少的列、`null` 与空串都视为缺失。回答的样子：",
+                "Absent columns, `null` and empty strings are missing values; a number beyond single precision (3.4e38) is refused. "
+                "The shape of an answer:",
+                "缺少的列、`null` 与空串都视为缺失；超出单精度（3.4e38）的数值被拒绝。回答的样子：",
             ),
             f"```sh\ncurl -H 'Content-Type: application/json' -d '{ask}' http://127.0.0.1:8080/v1/predict\n```",
             f"```json\n{json.dumps(answer, ensure_ascii=False)}\n```",
@@ -144,8 +145,8 @@ def _limits(tongue: Tongue) -> str:
     ]
     head = [tongue.say("flag", "参数"), tongue.say("default", "默认值"), tongue.say("meaning", "含义")]
     note = tongue.say(
-        "Flags of `python -m bakeoff.serving BUNDLE` (`--limit NAME=VALUE` of `bakeoff serve`), besides `--host`, `--port` and `--threads`.",
-        "`python -m bakeoff.serving BUNDLE` 的参数（`bakeoff serve` 用 `--limit 名=值`；另有 `--host`、`--port`、`--threads`）。",
+        "Flags of `python -P -m bakeoff.serving BUNDLE` (`--limit NAME=VALUE` of `bakeoff serve`), besides `--host`, `--port` and `--threads`.",
+        "`python -P -m bakeoff.serving BUNDLE` 的参数（`bakeoff serve` 用 `--limit 名=值`；另有 `--host`、`--port`、`--threads`）。",
     )
     return f"## {tongue.say('Limits', '限额')}\n\n{note}\n\n{table(head, rows)}"
 

@@ -1,4 +1,4 @@
-"""Flags that two command lines share: ``bakeoff serve`` and ``python -m bakeoff.serving``. Nothing but argparse is imported."""
+"""Flags that two command lines share: ``bakeoff serve`` and ``python -P -m bakeoff.serving``. Nothing but argparse is imported."""
 
 from __future__ import annotations
 

@@ -204,5 +204,8 @@ def test_cells_become_the_rows_a_model_was_trained_on() -> None:
     assert row_of({"age": "n/a", "city": None, "note": "x"}, inputs) == {"age": None, "city": None, "note": "x"}
     with pytest.raises(DataError, match="age: not a number"):
         row_of({"age": "old"}, inputs)
+    for beyond in ("1e39", "-1e39", "1e400", "9" * 400):
+        with pytest.raises(DataError, match="age: a number that single precision does not hold"):
+            row_of({"age": beyond}, inputs)
     with pytest.raises(DataError, match="every column is missing"):
         row_of({"age": None, "other": "x"}, inputs)

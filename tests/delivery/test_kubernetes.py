@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -200,6 +201,26 @@ def test_the_canary_gets_its_share_and_the_shadow_a_copy() -> None:
     assert mirror["requestMirror"]["backendRef"]["name"] == "reviews-shadow"
 
 
+@pytest.mark.parametrize(("replicas", "weight", "percent"), [(2, 10, 50), (3, 10, 33), (25, 4, 4), (400, 1, 1)])
+def test_one_replica_beside_the_others_gets_no_more_than_its_share(replicas: int, weight: int, percent: int) -> None:
+    files = rollout.variants(dataclasses.replace(SIZING, replicas=replicas))
+    for track in ("canary", "shadow"):
+        assert load(files[f"overlays/{track}/deployment.yaml"])["spec"]["replicas"] == 1
+    live = load(files["overlays/canary-live/route.yaml"])["spec"]["rules"][0]
+    assert [to["weight"] for to in live["backendRefs"]] == [100 - weight, weight]
+    mirror = load(files["overlays/shadow-live/route.yaml"])["spec"]["rules"][0]["filters"][0]["requestMirror"]
+    assert mirror["percent"] == percent
+    assert f" {weight} % of the requests" in files["overlays/canary/kustomization.yaml"]
+    assert f" {percent} % of the requests" in files["overlays/shadow/kustomization.yaml"]
+
+
+def test_a_split_model_asks_for_the_cores_of_its_stages() -> None:
+    files = manifests(dataclasses.replace(SIZING, stages=3))
+    for name in ("base/deployment.yaml", "kserve/inferenceservice.yaml"):
+        serve = next(pods(load(files[name])))["containers"][0]
+        assert serve["resources"]["requests"]["cpu"] == str(3 * SIZING.threads)
+
+
 @pytest.mark.parametrize(
     "name", ["overlays/canary/gate.yaml", "overlays/shadow/gate.yaml", "argo/analysistemplate.yaml"]
 )
@@ -214,6 +235,7 @@ def test_the_gate_verifies_the_bundle_in_its_own_image_then_asks_the_new_server(
     assert asks["command"][4:6] == ["--bundle", "/bundle"]
     assert pod["restartPolicy"] == "Never"
     assert job["podFailurePolicy"]["rules"] == [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [3]}}]
+    assert job["backoffLimit"] > 0, "what says nothing (exit code 4) is tried again"
     header = asks["command"][asks["command"].index("--header") + 1].partition("@")[2]
     mounted = {mount["name"]: mount["mountPath"] for mount in asks["volumeMounts"]}
     assert header == f"{mounted['gate']}/authorization"

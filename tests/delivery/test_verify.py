@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bakeoff.cli import main
 from bakeoff.delivery import VerifyReport, rows, sealing, verify
 from bakeoff.delivery.verify import judge
+from bakeoff.evaluation.parity import EXPORT_DRIFT
 from bakeoff.runtimes import sealed
 from bakeoff.schema.artifact import FileEntry
 from bakeoff.schema.contract import Promise
@@ -54,6 +56,9 @@ def test_an_untouched_bundle_keeps_its_contract(shipped: Path) -> None:
     assert report.p95_ratio is not None
     assert report.p95_ratio > 0
     assert VerifyReport.model_validate_json(report.model_dump_json()) == report
+    assert report.untold == ()
+    assert "the contract holds: 4 of 4 promises kept; " in report.text("en")
+    assert "契约成立：4 项承诺中 4 项兑现；" in report.text("zh")
 
 
 def test_a_quick_look_times_nothing(shipped: Path) -> None:
@@ -62,13 +67,14 @@ def test_a_quick_look_times_nothing(shipped: Path) -> None:
     assert verdicts == {"latency_p95": "refused", "macro_f1": "kept", "memory": "kept", "size": "kept"}
     assert report.latency == ()
     assert report.kept
+    assert report.untold == ("latency_p95",)
 
 
 def test_the_text_says_the_same_in_both_languages(shipped: Path) -> None:
     report = verify(shipped, quick=True)
     chinese, english = report.text("zh"), report.text("en")
-    assert "契约成立" in chinese
-    assert "the contract holds" in english
+    assert "能判定的部分成立：4 项承诺中 3 项兑现；无法判定：latency_p95；" in chinese
+    assert "what could be told holds: 3 of 4 promises kept; cannot be told: latency_p95;" in english
     assert chinese.count("\n") == english.count("\n") == 2 + len(report.promises)
     assert "200" in chinese
     assert "200" in english
@@ -104,6 +110,20 @@ def test_without_rows_quality_and_latency_are_refused_with_the_reason(tmp_path: 
     assert "no contract rows" in verdicts["macro_f1"].reason.en
     assert verdicts["memory"].verdict == "kept"
     assert report.rows == 0
+    assert report.untold == ("answers", "latency_p95", "macro_f1")
+
+
+def test_strict_counts_what_could_not_be_told(
+    shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits = {"requirements.quality.floor": (0.8, "min", ""), "requirements.size.max": (1e8, "max", "B")}
+    making.bundle(tmp_path, decision=making.decision(making.candidate(), making.METRICS, limits))
+    codes = {}
+    for name, bundle in (("timed", shipped), ("untimed", tmp_path / "bundle")):
+        for flags in ([], ["--strict"]):
+            codes[name, len(flags)] = main(["verify", str(bundle), "--quick", "--json", *flags])
+    assert codes == {("timed", 0): 0, ("timed", 1): 4, ("untimed", 0): 0, ("untimed", 1): 0}
+    assert '"untold": [\n    "latency_p95"\n  ]' in capsys.readouterr().out
 
 
 def test_other_answers_than_the_trials_are_noticed(copy: Path) -> None:
@@ -116,6 +136,38 @@ def test_other_answers_than_the_trials_are_noticed(copy: Path) -> None:
     assert not report.parity
     assert not report.kept
     assert report.same_labels < report.rows
+
+
+def test_other_probabilities_under_the_same_labels_are_noticed(copy: Path) -> None:
+    edit(copy / "model" / "artifact.json", lambda document: document.update(rule={"temperature": 50.0}))
+    reseal(copy)
+    report = verify(copy, quick=True)
+    assert report.same_labels == report.rows
+    assert report.largest_drift is not None
+    assert report.largest_drift > report.allowed_drift == EXPORT_DRIFT
+    assert not report.parity
+    assert not report.kept
+    assert "(0.001 allowed)" in report.text("en")
+
+
+@pytest.mark.parametrize(
+    ("bits", "moved", "kept"), [(32, 5e-4, True), (32, 2e-2, False), (8, 2e-2, True), (8, 6e-2, False)]
+)
+def test_how_far_answers_may_drift_depends_on_the_arithmetic(
+    copy: Path, bits: int, moved: float, *, kept: bool
+) -> None:
+    """The trial's answers are moved instead of the processor being exchanged."""
+    if bits == 8:
+        edit(copy / "model" / "artifact.json", lambda document: document["meta"].update(compression="static_int8"))
+    path = copy / rows.FILE
+    stored = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    for row in stored:
+        row["probabilities"] = [row["probabilities"][0] + moved, row["probabilities"][1] - moved]
+    path.write_bytes(gzip.compress("\n".join(json.dumps(row) for row in stored).encode()))
+    reseal(copy)
+    report = verify(copy, quick=True)
+    assert report.largest_drift == pytest.approx(moved, abs=1e-5)
+    assert report.kept is kept
 
 
 LIMIT = Promise(

@@ -150,6 +150,12 @@ def test_verify_compares_it_on_the_stored_rows(name: str, request: pytest.Fixtur
     assert f"whole.onnx：{report.rows}/{report.rows} 行" in report.text("zh")
 
 
+def test_it_is_not_kept_for_its_labels_alone() -> None:
+    seen = whole.WholeSeen(rows=9, same_labels=9, largest_drift=0.4)
+    assert not seen.kept
+    assert seen.model_copy(update={"largest_drift": 1e-4}).kept
+
+
 @pytest.mark.parametrize("name", ["table", "text"])
 def test_manifest_and_bill_of_materials_list_it(name: str, request: pytest.FixtureRequest) -> None:
     bundle: Path = request.getfixturevalue(name)

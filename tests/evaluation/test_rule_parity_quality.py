@@ -10,11 +10,11 @@ from scipy.optimize import minimize_scalar
 from sklearn import metrics
 
 from bakeoff.data.transforms.rule import scale
-from bakeoff.evaluation.parity import gate, measure_parity
+from bakeoff.evaluation.parity import EXPORT_DRIFT, LOSSY_DRIFT, allowed_drift, gate, measure_parity, same_labels
 from bakeoff.evaluation.quality import check_probabilities, measure_quality
 from bakeoff.evaluation.recorder import failure_of
 from bakeoff.evaluation.rule import fit_rule, fit_temperature
-from bakeoff.schema import Rule, Spec, StepError
+from bakeoff.schema import Artifact, Rule, Spec, StepError
 
 RNG = np.random.default_rng(0)
 
@@ -80,6 +80,29 @@ def test_ties_are_judged_by_what_mistakes_cost() -> None:
     before, after = np.array([[0.92, 0.08]]), np.array([[0.88, 0.12]])
     assert measure_parity(before, after, rule)[0].value == 0.0
     assert measure_parity(before, after, Rule())[0].value == 1.0
+
+
+def test_a_tie_does_not_depend_on_the_unit_of_costs() -> None:
+    near, far = np.array([[0.8997, 0.1003]]), np.array([[0.89, 0.11]])  # of the 0.9 at which the label flips
+    no, yes = np.array([0]), np.array([1])
+    for unit in (1e-6, 1.0, 1e6):
+        rule = Rule(costs=((0.0, unit), (9 * unit, 0.0)))
+        assert same_labels(no, yes, near, rule).all()
+        assert not same_labels(no, yes, far, rule).any()
+        assert same_labels(no, yes, far, rule, tie=0.05).all()
+
+
+def test_a_label_that_is_none_is_never_a_tie() -> None:
+    assert not same_labels(np.array([-1]), np.array([1]), np.array([[0.5, 0.5]]), Rule()).any()
+
+
+def test_what_is_in_few_bits_may_drift_further() -> None:
+    plain = Artifact(format="openvino", task="t", classes=("a", "b"), inputs=(), meta={"model": "model.xml"})
+    small = plain.model_copy(update={"meta": {"compression": "static_int8"}})
+    remote = plain.model_copy(update={"format": "openai-prompt"})
+    above = plain.model_copy(update={"format": "ensemble"})
+    assert allowed_drift([plain]) == allowed_drift([above, plain]) == EXPORT_DRIFT
+    assert allowed_drift([small]) == allowed_drift([remote]) == allowed_drift([above, plain, small]) == LOSSY_DRIFT
 
 
 def test_drift_alone_fails_an_export_but_not_a_lossy_pass() -> None:

@@ -35,6 +35,24 @@ def free_port() -> int:
         return int(bound.getsockname()[1])
 
 
+def test_a_host_of_several_addresses_is_asked_where_somebody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``localhost`` is often ``::1`` first, and the server listens on 127.0.0.1 only."""
+    real = socket.getaddrinfo
+
+    def several(host: str, port: int, **kinds: Any) -> list[Any]:
+        return [found for one in ("127.0.0.2", "127.0.0.1") for found in real(one, port, **kinds)]
+
+    with null.started() as url:
+        plan = Plan(**{**address(url)._asdict(), "host": "several.example"}, seconds=30.0, count=5)
+        monkeypatch.setattr(socket, "getaddrinfo", several)
+        found = Engine(plan, [request(url, b"{}")]).run()
+        dead = Engine(
+            Plan(host="several.example", port=free_port(), seconds=30.0, count=5), [request(url, b"{}")]
+        ).run()
+    assert set(found.status) == {200}
+    assert set(dead.status) == {-1}, "nobody listens anywhere: refused, as with one address"
+
+
 def test_a_closed_loop_keeps_its_clients_busy_and_its_connections_open() -> None:
     with null.started("--service", "0.002") as url:
         found = load(url, connections=4, seconds=0.6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,11 @@ import pytest
 
 from bakeoff.loadgen.client import Run
 from bakeoff.loadgen.engine import Plan
+from bakeoff.loadgen.gate import _labels, _throughput
 from bakeoff.loadgen.judging import measured, summarise
-from bakeoff.loadgen.report import Summary
+from bakeoff.loadgen.report import Floor, LoadReport, Scenario, Summary
+from bakeoff.loadgen.session import remarks
+from bakeoff.loadgen.text import text
 
 N = 1000
 
@@ -28,6 +33,11 @@ def log(n: int = N, latency: float = 0.01, lag: float = 0.0, rate: float = 100.0
 def judged(run: Run, limits: dict[str, float] | None = None, rate: float | None = 100.0) -> Summary:
     plan = Plan(host="h", port=1, rate=rate, connections=512)
     return summarise(run, plan, "server" if rate else "closed", limits or {})
+
+
+def report(main: Summary) -> LoadReport:
+    lowest = Floor(requests=9, rate=1000.0 if main.rate else None, p50=1e-4, p99=None, client_cpu=1e-5)
+    return LoadReport(target="t", rows="null", main=main, floor=lowest)
 
 
 def advice(summary: Summary) -> str:
@@ -136,3 +146,89 @@ def test_a_limit_inside_the_interval_cannot_be_told() -> None:
     found = judged(log(done=np.arange(N) / 100.0 + values), {"p95": limit})
     assert found.limits[0].verdict == "refused"
     assert not found.kept
+
+
+@pytest.mark.parametrize(
+    ("scenario", "few", "figure", "enough"), [("single-stream", 43, "p90", 44), ("multi-stream", 400, "p99", 459)]
+)
+def test_a_scenario_is_valid_only_with_its_own_figure(scenario: Scenario, few: int, figure: str, enough: int) -> None:
+    def seen(n: int) -> Summary:
+        return summarise(log(n), Plan(host="h", port=1), scenario, {})
+
+    assert seen(few).verdict == "INVALID"
+    assert f"{figure} needs at least {enough} answers" in advice(seen(few))
+    assert seen(enough).verdict == "VALID"
+    stated = {one.name: one.value for one in seen(enough).latency}
+    assert stated[f"latency_{figure}"] is not None
+
+
+def test_the_first_line_says_that_a_limit_is_broken_or_the_queue_grew() -> None:
+    slow = judged(log(latency=5.0), {"p95": 0.05})
+    assert slow.verdict == "VALID", "a good measurement of a server that is too slow"
+    assert text(report(slow)).startswith("VALID, limit broken (p95): t (server")
+    assert text(report(slow), "zh").startswith("有效，打破上限（p95）：t")
+    growing = judged(log(done=np.arange(N) / 100.0 + np.linspace(0.0, 5.0, N)))
+    assert text(report(growing)).startswith("VALID, the queue grew: t")
+    assert text(report(judged(log(), {"p95": 0.02}))).startswith("VALID: t")
+    late = judged(log(latency=0.05, lag=0.03), {"p95": 0.02})
+    assert text(report(late)).startswith("INVALID: t"), "a late client's broken limit says nothing of the server"
+
+
+def test_a_closed_loop_that_is_turned_away_measures_nothing_that_was_asked() -> None:
+    status = np.full(N, 503)
+    status[:30] = 200
+    found = judged(log(status=status), rate=None)
+    assert found.verdict == "INVALID"
+    assert "970 of 1000 requests were shed" in advice(found)
+    assert judged(log(status=np.where(np.arange(N) < 30, 503, 200)), rate=None).verdict == "VALID"
+    assert "shed" in advice(judged(log(status=np.full(N, 429)), rate=None))
+
+
+def test_shed_requests_of_a_run_that_counts_are_remarked_on() -> None:
+    def said(summary: Summary) -> str:
+        return " ".join(one.en for one in remarks(summary, made_up=False, local=False, tls=False))
+
+    status = np.full(N, 200)
+    status[::50] = 503
+    assert "20/1000 requests were shed" in said(judged(log(status=status)))
+    assert "shed" not in said(judged(log()))
+
+
+def test_the_report_says_how_the_client_itself_was_measured() -> None:
+    assert "null server, 9 requests, 1000/s" in text(report(judged(log())))
+    assert "null server, 9 requests, one at a time" in text(report(judged(log(), rate=None)))
+
+
+def answered(n: int, labels: dict[int, str] | None = None, **changes: Any) -> Run:
+    """Return a run in which row i was answered with the label "a", or with what ``labels`` says."""
+    bodies = [json.dumps({"predictions": [{"label": (labels or {}).get(row, "a")}]}).encode() for row in range(n)]
+    digests = np.array([zlib.crc32(body) for body in bodies], np.int64)
+    kept = {(row, int(digest)): body for row, (digest, body) in enumerate(zip(digests, bodies, strict=True))}
+    return log(n, digest=digests, bodies=kept, **changes)
+
+
+def test_rows_that_were_not_sent_are_no_wrong_labels() -> None:
+    """A slow model shows as many rows as there is time for, and says how many; a handful is not enough."""
+    some = _labels(answered(100), ["a"] * 500)
+    assert (some.rows, some.same, some.reasons) == (100, 100, ())
+    few = _labels(answered(47), ["a"] * 100)
+    assert (few.rows, few.same) == (47, 47)
+    assert [one.en for one in few.reasons] == [
+        "47 contract rows were answered within 0 s, and 90 have to be compared; raise --seconds"
+    ]
+    assert _labels(answered(20), ["a"] * 20).reasons == (), "there are no more of them"
+
+
+def test_a_row_without_an_answer_is_no_wrong_label_and_another_label_is() -> None:
+    status = np.full(200, 200)
+    status[7] = -3
+    assert _labels(answered(200, {7: "b"}, status=status), ["a"] * 200).same == 199
+    wrong = _labels(answered(200, {7: "b"}), ["a"] * 200)
+    assert (wrong.rows, wrong.same) == (200, 199)
+    assert [one.en for one in wrong.reasons] == ["1 contract rows did not get the trial's label"]
+
+
+def test_a_late_client_breaks_no_promise_of_throughput() -> None:
+    late = judged(log(latency=0.05, lag=0.03), {"p95": 0.02})
+    assert _throughput(late, 100.0).verdict == "refused"
+    assert _throughput(judged(log(latency=0.05), {"p95": 0.02}), 100.0).verdict == "broken"

@@ -20,9 +20,11 @@ import pytest
 from bakeoff import cli
 from bakeoff.delivery.rows import FILE
 from bakeoff.loadgen import null
+from bakeoff.loadgen.gate import hold
 from bakeoff.loadgen.report import LoadReport
 from bakeoff.loadgen.session import Asked, Session
 from bakeoff.loadgen.text import text
+from bakeoff.schema.contract import Contract
 from tests.loadgen.conftest import promising
 from tests.serving.running import Running, certificate_of, running
 
@@ -139,7 +141,8 @@ def test_a_client_that_was_held_up_is_invalid() -> None:
         session = Session(asked, [b"{}"])
         result = pool.submit(session.send, session.plan(rate=200.0, seconds=2.0), "server", asked.limits)
         client = _client()
-        time.sleep(1.0)
+        while not client.net_connections("tcp"):  # it has started, and sends
+            time.sleep(0.01)
         client.suspend()
         time.sleep(0.5)
         client.resume()
@@ -239,7 +242,34 @@ def test_the_gate_opens_for_a_kept_contract(modest: Path, served: Running, capsy
 def test_the_gate_stays_shut_for_a_broken_promise(boastful: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = load(capsys, str(boastful), "--gate", "--seconds", "1")
     assert (code, found["gate"]["passed"]) == (3, False)
+    assert found["gate"]["broken"]
     assert "broken" in {one["verdict"] for one in found["gate"]["clauses"]}
+
+
+def test_a_gate_that_cannot_tell_has_an_exit_code_of_its_own(
+    served: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, found = load(capsys, served.url, "--gate", "--seconds", "1")
+    assert "no contract rows" in " ".join(one["en"] for one in found["gate"]["reasons"])
+    assert not found["gate"]["broken"], found["gate"]
+    assert (code, found["gate"]["passed"]) == (4, False)
+    report = LoadReport.model_validate(found)
+    assert "contract gate: not passed, this run cannot tell" in text(report)
+    assert "契约门：无法判定" in text(report, "zh")
+
+
+def test_a_slow_model_gets_the_time_that_it_promises(modest: Path) -> None:
+    """A row takes 15 ms here, so that all of them do not fit into six times the seconds; one at a time, or a server would shed them."""
+    contract = Contract.model_validate_json((modest / "contract.json").read_bytes())
+    promises = [one.model_copy(update={"limit": 20.0}) for one in contract.promises if one.name == "latency_p95"]
+    contract = contract.model_copy(update={"promises": tuple(promises)})
+    with null.started("--service", "0.015") as url:
+        session = Session(
+            Asked(url=f"{url}/x", seconds=0.1, scenario="single-stream"), [b"%d" % row for row in range(200)]
+        )
+        gate, main, _ = hold(session, contract, ["null"] * 200)
+    assert (gate.passed, gate.broken, gate.rows, gate.same_labels) == (True, False, 200, 200), gate
+    assert (main.clients, main.requests) == (1, 200)
 
 
 def test_the_gate_stays_shut_for_another_model(

@@ -33,7 +33,7 @@ class Nodes:
 
         head = {
             "num_cpus": 0, "object_store_memory": 80 << 20, "include_dashboard": False, "node_ip_address": LOOPBACK,
-            "_system_config": {"health_check_period_ms": 500, "health_check_timeout_ms": 1000, "health_check_failure_threshold": 3},
+            "_system_config": {"health_check_period_ms": 500, "health_check_timeout_ms": 5000, "health_check_failure_threshold": 3},
         }  # fmt: skip
         self.home = home
         with self._at_home():
@@ -69,20 +69,34 @@ class Nodes:
             patched.setenv("BAKEOFF_HOME", str(self.home))
             yield
 
-    def working(self, words: str) -> list[psutil.Process]:
-        """Return the processes on the worker nodes that have these words in their command lines."""
+    def working(self, words: str, *nodes: Any) -> list[psutil.Process]:
+        """Return the processes on these nodes, or on all workers, that have these words in their command lines."""
         found = []
-        for process in (process for node in self.workers for process in _of(node)):
+        for process in (process for node in nodes or self.workers for process in _of(node)):
             with contextlib.suppress(psutil.Error):
                 if words in " ".join(process.cmdline()):
                     found.append(process)
         return found
 
+    def at_work(self, *nodes: Any) -> set[int]:
+        """Return the processes on these nodes, or on all workers, that do jobs, not those that only start such."""
+        workers = self.working("bakeoff.evaluation.worker", *nodes)
+        starters, found = {process.pid for process in workers}, set()
+        for process in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.ppid() in starters or "--serve" not in process.cmdline():
+                    found.add(process.pid)
+        return found
+
 
 def _of(node: Any) -> list[psutil.Process]:
     """Return a node's own process and all below it."""
-    (raylet,) = (psutil.Process(started.process.pid) for started in node.all_processes["raylet"])
-    return [raylet, *raylet.children(recursive=True)]
+    (started,) = node.all_processes["raylet"]
+    try:
+        raylet = psutil.Process(started.process.pid)
+        return [raylet, *raylet.children(recursive=True)]
+    except psutil.NoSuchProcess:  # it was killed
+        return []
 
 
 @pytest.fixture(scope="session")

@@ -220,7 +220,22 @@ def test_a_trial_of_an_encoder_is_trained_by_two_nodes(
     candidate = Candidate(family="encoder", variant=variant, runtime="pytorch", label=words)
     trial = Trial(candidate=candidate, purpose="rung", rung=0, fidelity=Fidelity(limit=60))
     laboratory = Laboratory(tmp_path / "study", make_spec(), frozen, launcher=lambda: RayLauncher(nodes.address, 2))
-    laboratory.run([trial])
+    trained: list[int] = []
+    over = threading.Event()
+
+    def look() -> None:
+        """Note on how many nodes a process of the training runs."""
+        while not over.wait(0.05):
+            trained.append(sum(bool(nodes.working("RayTrainWorker", node)) for node in nodes.workers))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        laboratory.run([trial])
+    finally:
+        over.set()
+        looking.join()
+    assert max(trained) == 2
     built = next(row for row in laboratory.rows() if row.name == "build")
     assert built.status == "ok", built.failure
     assert built.artifact is not None

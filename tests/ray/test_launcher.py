@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from tests.evaluation.conftest import Laboratory
 from tests.ray.conftest import Nodes
@@ -150,23 +149,12 @@ def test_without_a_node_of_its_kind_a_study_stops_and_keeps_what_it_has(
     assert laboratory.done() == ["time", "predict"]
 
 
-def at_work(cluster: Nodes) -> set[int]:
-    """Return the processes that do jobs, not those that only start such."""
-    workers = cluster.working("bakeoff.evaluation.worker")
-    starters, found = {process.pid for process in workers}, set()
-    for process in workers:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.ppid() in starters or "--serve" not in process.cmdline():
-                found.add(process.pid)
-    return found
-
-
 def test_a_stopped_run_leaves_no_process_behind(laboratory: Laboratory, trial: TRIAL, cluster: Nodes) -> None:
     seen, over = set[int](), threading.Event()
 
     def look() -> None:
         while not over.wait(0.2):
-            seen.update(at_work(cluster))
+            seen.update(cluster.at_work())
 
     looking = threading.Thread(target=look)
     looking.start()
@@ -179,7 +167,7 @@ def test_a_stopped_run_leaves_no_process_behind(laboratory: Laboratory, trial: T
     assert laboratory.rows() == []
     assert seen
     end = time.monotonic() + 10
-    while (left := seen & at_work(cluster)) and time.monotonic() < end:
+    while (left := seen & cluster.at_work()) and time.monotonic() < end:
         time.sleep(0.1)
     assert not left
     laboratory.run([trial(candidate())])  # the processors are free again

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +28,12 @@ from bakeoff.evaluation.launchers.parcels import Parcel
 from bakeoff.runtimes import signing
 from bakeoff.runtimes.keys import Keys
 from bakeoff.schema import BundleError, UserError
-from bakeoff.serving import lease
+from bakeoff.serving import engine, lease
+from bakeoff.serving.app import App
 from bakeoff.serving.computing import LostError
+from bakeoff.serving.limits import Limits
 from bakeoff.serving.model import open_bundle
-from bakeoff.serving.on_ray import Replica, Replicas, Scaling, in_flight, public_text
+from bakeoff.serving.on_ray import Deployment, RayEngine, Replica, Replicas, Scaling, in_flight, public_text
 
 TEXTS = ["很好 干净", "很差 吵", "一般", "位置 好 早餐 好", "不会 再 来"]
 
@@ -79,6 +83,26 @@ def labels(client: httpx.Client) -> Any:
     return answer.json()
 
 
+def replicas_under_load(client: httpx.Client) -> int:
+    """Keep more batches on their way than one replica is meant for; return the replicas, at the latest when there are two."""
+    rows, over = [{"text": text} for text in TEXTS * 40], threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            client.post("/v1/predict", json={"rows": rows})
+
+    end, count = time.monotonic() + 300, 0
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask) for _ in range(8)]
+        while count < 2 and time.monotonic() < end:
+            time.sleep(0.2)
+            count = client.get("/v1/status").json()["compute"]["replicas"]
+        over.set()
+    for one in asked:
+        one.result()
+    return int(count)
+
+
 @pytest.fixture
 def signed(tmp_path: Path) -> Path:
     """A signed bundle; its public key lies beside it, where no node looks."""
@@ -116,6 +140,9 @@ def test_same_answers_as_one_machine_also_after_a_replica_died(signed: Path, nod
         assert len(left) == 1
         assert labels(client) == expected
 
+        assert replicas_under_load(client) == 2
+        assert labels(client) == expected
+
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
 
@@ -151,6 +178,51 @@ class Overrun:
 def test_what_ray_serve_itself_refuses_is_to_be_tried_again() -> None:
     with pytest.raises(LostError, match="BackPressureError"):
         Replicas(Overrun(), 1.0).predict([{}])
+
+
+class Dying:
+    """A handle whose replicas die, each with two batches on its way."""
+
+    predict = property(lambda self: self)
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def remote(self, rows: object) -> object:
+        from ray.exceptions import ActorDiedError
+
+        error = ActorDiedError()
+        error.actor_id = f"replica {self.asked // 2}"
+        self.asked += 1
+        raise error
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_replicas_that_died_are_counted_once() -> None:
+    handle, deployed = Dying(), Deployment("name", ours=False, lease=None)  # type: ignore[arg-type]
+    for replicas in [Replicas(handle, 1.0, deployed.lost) for _ in range(2)] * 3:
+        with pytest.raises(LostError, match="ActorDiedError"):
+            replicas.predict([{}])
+    assert deployed.restarts == 3
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_front_whose_replicas_are_gone_is_not_ready(text_bundle: Path) -> None:
+    service = engine.build(open_bundle(text_bundle), Limits(), engine.Computing()).service
+    built = RayEngine(service, [Replicas(Overrun(), 1.0)], size=1)
+
+    async def main() -> tuple[bool, int, bool]:
+        app = App(service.served, service.limits, built)
+        app.start()
+        before, told = built.healthy, asyncio.get_running_loop().create_future()
+        app.batcher.submit(
+            [{"text": "x"}], time.perf_counter() + 60, lambda _, problem: told.set_result(problem.status)
+        )
+        status = await told
+        app.stop()
+        return before, status, built.healthy
+
+    assert asyncio.run(main()) == (True, 503, False)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,20 @@ def test_external_data_outside_of_the_artefact_is_refused(tmp_path: Path, locati
     assert caught.value.code == "unsafe"
 
 
+@pytest.mark.parametrize("nested", [False, True], ids=["initializer", "constant in a branch"])
+@pytest.mark.parametrize("location", ["*/_ORT_MEM_ADDR_/*", "*/_ORT_NATIVE_ENDIAN_MEM_ADDR_/*"])
+def test_a_tensor_at_an_address_in_memory_is_refused(tmp_path: Path, location: str, nested: bool) -> None:
+    """A name like that is a plain path: a file may lie there, so that all else is as it must be."""
+    path = _write(tmp_path, _model(location, nested))
+    (tmp_path / location).parent.mkdir(parents=True)
+    (tmp_path / location).write_bytes(bytes(16))
+    with pytest.raises(ValueError, match="address in memory"):
+        external_files(path)
+    with pytest.raises(StepError, match="address in memory") as caught:
+        PLUGIN.load(_artifact(), tmp_path, 1)
+    assert caught.value.code == "unsafe"
+
+
 def _varint(value: int) -> bytes:
     found = bytearray()
     while value > 0x7F:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import resource
@@ -13,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from bakeoff.runtimes import screening
+from bakeoff.runtimes import _onnx_sizes, screening
 from bakeoff.runtimes.screening import screen
 from bakeoff.schema.errors import BundleError
 
@@ -153,3 +156,134 @@ def test_a_huge_text_is_refused_unread(tmp_path: Path) -> None:
         stream.truncate(1 << 40)
     with pytest.raises(BundleError, match="too large"):
         screen(tmp_path / "tokenizer.json", "tokenizer.json")
+
+
+def graph(path: Path, nodes: list[Any], *, functions: int = 0, **constants: Any) -> None:
+    """Write a model of these nodes; ``constants`` are initializers by name, or protocol buffers as they are."""
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    made = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    value = helper.make_tensor_value_info("y", 1, None)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("f", 1)]
+    called = [
+        helper.make_function(
+            "f", f"f{level}", ["x"], ["y"],
+            [helper.make_node(f"f{level - 1}" if level else "Neg", [one], [two], domain="f" if level else "") for one, two in ("xz", "zy")],
+            opsets,
+        )
+        for level in range(functions)
+    ]  # fmt: skip
+    body = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", 1, None)], [value], made)
+    path.write_bytes(helper.make_model(body, opset_imports=opsets, functions=called).SerializeToString())
+
+
+def node(operator: str, *inputs: str, **attributes: Any) -> Any:
+    return pytest.importorskip("onnx").helper.make_node(operator, list(inputs), ["y"], **attributes)
+
+
+def constant(value: Any, name: str) -> Any:
+    onnx = pytest.importorskip("onnx")
+    return onnx.helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(np.asarray(value)))
+
+
+def branch(*nodes: Any) -> Any:
+    onnx = pytest.importorskip("onnx")
+    truth = constant(True, "truth")
+    body = onnx.helper.make_graph(list(nodes), "b", [], [onnx.helper.make_tensor_value_info("y", 1, None)])
+    return [truth, onnx.helper.make_node("If", ["truth"], ["y"], then_branch=body, else_branch=body)]
+
+
+def sparse(size: int) -> Any:
+    onnx = pytest.importorskip("onnx")
+    values, places = (onnx.numpy_helper.from_array(np.ones(1, kind), "v") for kind in (np.float32, np.int64))
+    return onnx.helper.make_sparse_tensor(values, places, [size])
+
+
+def hollow(size: int) -> Any:
+    onnx = pytest.importorskip("onnx")
+    return onnx.TensorProto(dims=[size], data_type=1, raw_data=b"1234", name="t")
+
+
+HUGE = 80_000_000
+BOMBS: dict[str, Callable[[Path], None]] = {
+    "filled": lambda p: graph(p, [node("ConstantOfShape", "s")], s=[HUGE]),
+    "filled by a node's constant": lambda p: graph(p, [node("ConstantOfShape", "s"), constant([HUGE], "s")]),
+    "filled by a node's numbers": lambda p: graph(
+        p, [node("ConstantOfShape", "s"), pytest.importorskip("onnx").helper.make_node("Constant", [], ["s"], value_ints=[HUGE])]
+    ),
+    "filled in a branch": lambda p: graph(p, branch(node("ConstantOfShape", "s")), s=[HUGE]),
+    "filled in a branch of a branch": lambda p: graph(p, branch(*branch(constant([HUGE], "s"), node("ConstantOfShape", "s")))),
+    "many that are small": lambda p: graph(p, [node("ConstantOfShape", "s")] * 100, s=[1000, 1000]),
+    "expanded": lambda p: graph(p, [node("Expand", "x", "s")], s=[4, HUGE]),
+    "tiled": lambda p: graph(p, [node("Tile", "c", "s")], c=np.zeros((1, 100), np.float32), s=[1, HUGE // 100]),
+    "counted": lambda p: graph(p, [node("Range", "a", "b", "c")], a=0.0, b=float(HUGE), c=0.5),
+    "resized": lambda p: graph(p, [node("Resize", "x", "", "", "s")], s=[1, 1, 10_000, 10_000]),
+    "scaled": lambda p: graph(p, [node("Resize", "x", "", "s")], s=np.array([1, 1, 1e4, 1e4], np.float32)),
+    "padded": lambda p: graph(p, [node("Pad", "c", "s")], c=np.zeros((5, 5)), s=[0, 5000, 1000, HUGE // 1000]),
+    "one hot": lambda p: graph(p, [node("OneHot", "x", "d", "v")], d=[HUGE], v=[0.0, 1.0]),
+    "random": lambda p: graph(p, [node("RandomNormal", shape=[HUGE])]),
+    "sparse": lambda p: graph(p, [node("Constant", sparse_value=sparse(HUGE))]),
+    "hollow": lambda p: graph(p, [node("Constant", value=hollow(HUGE))]),
+    "without end": lambda p: graph(p, [node("Range", "a", "b", "c")], a=0.0, b=float("inf"), c=1.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_graphs_that_say_how_large_they_become_are_refused(tmp_path: Path, bomb: str) -> None:
+    BOMBS[bomb](tmp_path / "model.onnx")
+    assert (tmp_path / "model.onnx").stat().st_size < 20_000
+    with pytest.raises(BundleError, match="far larger than its size"):
+        screen(tmp_path / "model.onnx", "model/that")
+
+
+def test_sound_graphs_pass(tmp_path: Path) -> None:
+    """What is small, what is as large in the file, what only the rows tell."""
+    weights = np.zeros((3_000, 3_000), np.float32)
+    filled = [node("ConstantOfShape", "s"), node("Tile", "c", "r"), node("Pad", "x", "p"), node("Range", "a", "b", "c")]
+    graph(tmp_path / "a.onnx", filled, s=[1, 1, 1000, 1000], c=np.zeros(10), r=[100], p=[1, 1, 1, 1], a=0, b=10)
+    graph(tmp_path / "b.onnx", [node("Expand", "w", "s"), *branch(node("Identity", "w"))], w=weights, s=[3_000, 3_000])
+    graph(tmp_path / "c.onnx", [node("Expand", "x", "s"), node("ConstantOfShape", "x"), node("Range", "x", "x", "x")])
+    graph(tmp_path / "d.onnx", [node("f3", "x", domain="f")], functions=4)
+    graph(
+        tmp_path / "e.onnx",
+        [node("Constant", sparse_value=sparse(1000)), node("OneHot", "x", "d", "v")],
+        d=[9],
+        v=[0, 1],
+    )
+    for path in tmp_path.iterdir():
+        screen(path, path.name)
+
+
+def test_the_size_is_the_one_that_is_made(tmp_path: Path) -> None:
+    """A graph may make what it may make, and not a megabyte more."""
+    path, made = tmp_path / "model.onnx", 4 * 5_000_000
+    graph(path, [node("ConstantOfShape", "s")], s=[5, 1_000_000])
+    assert _onnx_sizes.fits(path, made + (1 << 20))
+    assert not _onnx_sizes.fits(path, made)
+
+
+def test_functions_that_call_functions_count_as_often_as_they_are_called(tmp_path: Path) -> None:
+    """A runtime puts their nodes where the call is: two calls of two calls of … are as many nodes as it likes."""
+    graph(tmp_path / "few.onnx", [node("f3", "x", domain="f")], functions=4)
+    graph(tmp_path / "many.onnx", [node("f39", "x", domain="f")], functions=40)
+    assert _onnx_sizes.fits(tmp_path / "few.onnx", 1 << 20)
+    assert not _onnx_sizes.fits(tmp_path / "many.onnx", 1 << 20)
+
+
+def test_a_graph_that_says_a_thing_twice_is_refused(tmp_path: Path) -> None:
+    """Protocol buffers put both together; who looks at one of them sees another graph than the runtime."""
+    graph(tmp_path / "model.onnx", [node("ConstantOfShape", "s")])
+    graph(tmp_path / "other.onnx", [], s=[HUGE])
+    with (tmp_path / "model.onnx").open("ab") as stream:
+        stream.write((tmp_path / "other.onnx").read_bytes())
+    with pytest.raises(BundleError, match="damaged"):
+        screen(tmp_path / "model.onnx", "model/that")
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_a_graph_or_damaged(tmp_path_factory: pytest.TempPathFactory, body: bytes) -> None:
+    path = tmp_path_factory.mktemp("bytes") / "model.onnx"
+    path.write_bytes(body)
+    with contextlib.suppress(BundleError):
+        screen(path, "model/that")

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bakeoff.schema.errors import BakeoffError
 from bakeoff.serving.batching import Batcher, Job
-from bakeoff.serving.computing import Compute
+from bakeoff.serving.computing import AbsentError, Compute, LostError
 from bakeoff.serving.curve import Tuner
 from bakeoff.serving.pressure import Pressure
 from bakeoff.serving.problems import Problem
@@ -162,6 +163,53 @@ def test_a_model_that_fails_on_the_canary_is_broken() -> None:
     assert isinstance(answer, Problem)
     assert answer.status == 500
     assert echo.calls[-1] == [CANARY["x"]]
+
+
+def test_what_failed_altogether_is_looked_at_again_until_it_answers_and_counts_once() -> None:
+    faults: list[BaseException] = []
+
+    async def again(batcher: Asking) -> bool:
+        batcher.look_again(CANARY, due())
+        while batcher.inflight:  # noqa: ASYNC110 - nobody awaits it
+            await asyncio.sleep(1e-3)
+        return batcher.failing
+
+    async def body(batcher: Asking, echo: Echo) -> Any:
+        assert not await again(batcher)
+        assert not echo.calls, "there is nothing to find out"
+        echo.dead = True
+        with pytest.raises(Problem, match="the model failed"):
+            await batcher.ask([{"x": 1}], due())
+        found = [await again(batcher), await again(batcher)]
+        echo.dead = False
+        return [*found, await again(batcher)]
+
+    found, echo = run(body, on_fault=faults.append)
+    assert found == [True, True, False]
+    assert echo.calls[-1] == [-1]
+    assert len(faults) == 1
+
+
+@pytest.mark.parametrize("error", [AbsentError, LostError])
+def test_who_asks_while_nothing_computes_is_told_to_come_again(error: type[BakeoffError]) -> None:
+    class Gone:
+        def predict(self, rows: Sequence[Row]) -> tuple[Any, Any]:
+            what = "nothing is there"
+            raise error(what)
+
+    async def main() -> Any:
+        batcher = Asking([Compute(Gone(), 3, [CANARY])], join, size=8, queue=100)
+        batcher.start()
+        try:
+            await batcher.ask([{"x": 1}], due())
+        except Problem as problem:
+            return problem, batcher.failing
+        finally:
+            batcher.stop()
+
+    problem, failing = asyncio.run(main())
+    assert (problem.status, problem.headers) == (503, ((b"retry-after", b"1"),))
+    assert failing
 
 
 def test_the_queue_sheds_but_never_refuses_into_an_empty_queue() -> None:

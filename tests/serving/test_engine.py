@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
+import gzip
 import shutil
-import signal
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
-import psutil
 import pytest
 
-from bakeoff.data.transforms.tabular import Table
-from bakeoff.delivery.sealing import Seal
 from bakeoff.runtimes import cores
-from bakeoff.runtimes.keys import DECRYPT
 from bakeoff.schema.errors import BundleError
-from bakeoff.serving import curve, engine, frames
+from bakeoff.serving import curve, engine
 from bakeoff.serving.__main__ import parser
+from bakeoff.serving.computing import Outcome
 from bakeoff.serving.curve import Curve, Point
 from bakeoff.serving.limits import Limits
-from bakeoff.serving.model import open_bundle
+from bakeoff.serving.model import Opened, open_bundle
+from bakeoff.serving.on_ray import RayEngine
 from bakeoff.serving.pressure import Pressure
 from bakeoff.serving.service import Service
-from bakeoff.serving.workers import Pool, Worker
-from tests.delivery import making
-from tests.serving.running import Running, running
-from tests.serving.test_load import SCRIPT, ask
+from benchmarks import _tampering as tampering
+from tests.serving.running import Running
 
 
 def curved(*each: float) -> Curve:
@@ -100,11 +92,107 @@ def test_the_curve_finds_out_whether_batching_pays(text_bundle: Path) -> None:
     assert max(compute_bound.sizes) <= 8, "larger batches are not tried once they stop paying"
 
 
-def test_contract_rows_are_measured_on_where_there_are_any(text_bundle: Path, mixed_bundle: Path) -> None:
+def test_contract_rows_are_measured_on_where_there_are_any(text_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = open_bundle(text_bundle)
     built = engine.build(opened, Limits(), engine.Computing())
     assert built.measured is not None
     assert built.measured.source == "contract"
+    monkeypatch.setattr(Opened, "path", lambda *_: None)
+    built = engine.build(opened, Limits(), engine.Computing())
+    assert built.measured is not None
+    assert built.measured.source == "made-up"
+
+
+class Spread:
+    """A model of several stages or replicas, which compute elsewhere."""
+
+    concurrency = 3
+
+    def predict_proba(self, rows: Sequence[Any]) -> Any:
+        """Answer."""
+        return np.full((len(rows), 2), 0.5)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def waiting(cost: float, wall: float) -> Curve:
+    """Return a curve of a model that this process waits for."""
+    return Curve(tuple(Point(rows, wall * rows, cost * rows) for rows in (1, 2)), "made-up")
+
+
+@pytest.mark.parametrize(
+    ("found", "how", "clock"),
+    [
+        (curved(2e-3, 2e-3), engine.Computing(), time.thread_time),
+        (curved(2e-3, 2e-3), engine.Computing(threads=2), time.perf_counter),
+        (waiting(1e-5, 2e-3), engine.Computing(), time.perf_counter),
+        (curved(2e-3, 2e-3), engine.Computing(loader=lambda *_: Spread()), time.perf_counter),
+    ],
+)
+def test_what_others_compute_costs_the_time_that_is_waited_for_them(
+    found: Curve, how: engine.Computing, clock: object, text_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curve, "measure", lambda *_, **__: found)
+    built = engine.build(open_bundle(text_bundle), Limits(), how)
+    assert built.batcher(lambda *_: None, lambda *_: None).clock is clock
+    built.close()
+
+
+def test_an_engine_of_which_nothing_else_is_said_computes_elsewhere(text_bundle: Path) -> None:
+    service = engine.build(open_bundle(text_bundle), Limits(), engine.Computing()).service
+    batcher = RayEngine(service, [Slow(0, 0)], size=1).batcher(lambda *_: None, lambda *_: None)
+    assert batcher.clock is time.perf_counter
+
+
+class Far:
+    """Takes 2 ms a row, somewhere else."""
+
+    def run(self, rows: Sequence[Any]) -> Outcome:
+        """Wait."""
+        time.sleep(2e-3 * len(rows))
+        return Outcome([0] * len(rows), [[1.0]] * len(rows))
+
+
+def test_a_batch_computed_elsewhere_takes_no_longer_than_it_may(text_bundle: Path) -> None:
+    service = engine.build(open_bundle(text_bundle), Limits(queue_seconds=0.05), engine.Computing()).service
+    built = RayEngine(service, [Slow(0, 0)], size=1, measured=curved(2e-3))
+
+    async def main() -> int:
+        batcher = built.batcher(lambda *_: None, lambda *_: None)
+        batcher._computes = [Far()]  # type: ignore[list-item]
+        batcher.pressure = Pressure(1, 1e9)
+        batcher.start()
+        assert batcher.tuner is not None
+        while not batcher.tuner.done:
+            while batcher.waiting < 2 * curve.MOST:
+                batcher.submit([{"text": "a"}], time.perf_counter() + 60, lambda *_: None)
+            await asyncio.sleep(1e-3)
+        batcher.stop()
+        return batcher.chosen
+
+    assert 2e-3 * asyncio.run(main()) <= engine.longest_batch(service)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x1f\x8b garbage",
+        b"no gzip",
+        gzip.compress(b'{"row": {"text": "a"}}\n' * 9)[:-20],
+        gzip.compress(b"[1]\n" * 3),
+        gzip.compress(b'{"row": 1}\n' * 3),
+        gzip.compress(b"{\n" * 3),
+        gzip.compress(b"{}\n" * 3),
+    ],
+)
+def test_damaged_contract_rows_are_an_error_of_the_bundle(text_bundle: Path, tmp_path: Path, content: bytes) -> None:
+    copy = tmp_path / "bundle"
+    shutil.copytree(text_bundle, copy)
+    (copy / curve.ROWS).write_bytes(content)
+    tampering.relist(copy)
+    with pytest.raises(BundleError, match="is damaged"):
+        engine.build(open_bundle(copy), Limits(), engine.Computing())
 
 
 @pytest.mark.parametrize(("found", "mode"), [(curved(5e-5, 5e-5), "inline"), (curved(2e-3, 2e-3), "threads")])
@@ -225,105 +313,6 @@ def test_the_service_answers_without_http(text_bundle: Path) -> None:
     service: Service = engine.build(open_bundle(text_bundle), Limits(), engine.Computing()).service
     found = service.predict({"texts": ["很好 满意", "糟糕 失望"]})
     assert [one["label"] for one in found["predictions"]] == ["good", "bad"]
-
-
-def test_frames_carry_what_was_sent() -> None:
-    import socket
-
-    ours, theirs = socket.socketpair()
-    table = Table(("a", "b"), np.array([[1.0, np.nan], [3.0, 4.0]]))
-    with ours, theirs:
-        frames.send_rows(ours, table)
-        kind, body, rows, columns = frames.receive(theirs)
-        assert kind == frames.TABLE
-        np.testing.assert_array_equal(frames.table(body, rows, columns, ("a", "b")).values, table.values)
-        frames.send_answer(theirs, np.array([1, 0]), np.array([[0.25, 0.75], [1.0, 0.0]]))
-        _, body, rows, columns = frames.receive(ours)
-        labels, shares = frames.answer(body, rows, columns)
-        assert labels.tolist() == [1, 0]
-        assert shares.tolist() == [[0.25, 0.75], [1.0, 0.0]]
-        theirs.close()
-        with pytest.raises(EOFError):
-            frames.receive(ours)
-
-
-def workers(server: Running) -> list[psutil.Process]:
-    """Return the server's child processes, oldest first."""
-    return sorted(psutil.Process(server.process.pid).children(), key=lambda one: one.pid)
-
-
-def settled(server: Running, count: int) -> list[psutil.Process]:
-    """Wait until ``count`` processes compute or wait as spares."""
-    end = time.monotonic() + 20
-    while len(found := workers(server)) < count and time.monotonic() < end:
-        time.sleep(0.05)
-    return found
-
-
-def test_a_killed_worker_costs_no_answer(text_bundle: Path, tmp_path: Path) -> None:
-    with running(text_bundle, tmp_path, "--compute", "processes", "--replicas", "1") as server:
-        family = settled(server, 2)
-        texts = ["很好 满意", "糟糕 失望"] * 150
-        with ThreadPoolExecutor(16) as pool:
-            answers = [pool.submit(ask, server, text) for text in texts]
-            time.sleep(0.2)
-            os.kill(family[0].pid, signal.SIGKILL)
-            labels = [found.result().json()["predictions"][0]["label"] for found in answers]
-        assert labels == ["good", "bad"] * 150
-        assert server.metric("bakeoff_worker_restarts") == 1
-        assert server.client.get("/v1/status").json()["compute"]["mode"] == "processes"
-        left = settled(server, 2)
-    assert not any(psutil.pid_exists(one.pid) for one in left), "no worker outlives its server"
-
-
-def test_a_worker_takes_the_bundle_its_server_opened_or_none(
-    text_bundle: Path, mixed_bundle: Path, tmp_path: Path
-) -> None:
-    bundle = tmp_path / "bundle"
-    shutil.copytree(text_bundle, bundle)
-    opened = open_bundle(bundle)
-    pool = Pool(opened, engine.Computing(threads=1), 10.0)
-    try:
-        rows = [{"text": "很好 满意"}]
-        expected = pool.predictors()[0].predict(rows)[1]
-        shutil.rmtree(bundle)
-        shutil.copytree(mixed_bundle, bundle)
-        late = Worker((sys.executable, "-m", "bakeoff.serving.worker"), opened, 1)
-        with pytest.raises(BundleError, match="another bundle than the one that was opened first"):
-            late.ready(10.0)
-        assert late.process.returncode == 1
-        np.testing.assert_array_equal(pool.predictors()[0].predict(rows)[1], expected)
-    finally:
-        pool.close()
-
-
-def links(pids: set[int]) -> set[int]:
-    """Return those of the processes whose folder of links to decrypted files is there."""
-    found = [place for root in ("/dev/shm", tempfile.gettempdir()) for place in Path(root).glob("bakeoff-memory-*")]
-    return pids & {int(place.name.split("-")[2]) for place in found}
-
-
-def test_workers_of_an_encrypted_bundle_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(DECRYPT, "ab" * 32)
-    making.bundle(tmp_path, seal=Seal(secret=bytes.fromhex("ab" * 32)))
-    with running(tmp_path / "bundle", tmp_path, "--compute", "processes", "--replicas", "2") as server:
-        first = {one.pid for one in settled(server, 3)}
-        assert len(links(first)) >= 2, "those that compute; the spare may still load"
-        os.kill(min(first), signal.SIGKILL)
-        labels = [ask(server, text).json()["predictions"][0]["label"] for text in ["很好 满意", "糟糕 失望"] * 4]
-        assert labels == ["good", "bad"] * 4
-        everybody = {server.process.pid, *first, *(one.pid for one in settled(server, 3))}
-    assert links(everybody) == set()
-
-
-def test_a_row_that_kills_its_process_is_refused_alone(text_bundle: Path, tmp_path: Path) -> None:
-    flags = ("--compute", "processes", "--batch", "4")
-    with running(text_bundle, tmp_path, *flags, script=SCRIPT) as server, ThreadPoolExecutor(4) as pool:
-        settled(server, 2)
-        texts = ["很好", "KILL", "失望", "great"]
-        answers: list[httpx.Response] = list(pool.map(lambda text: ask(server, text, timeout=60), texts))
-        assert [answer.status_code for answer in answers] == [200, 422, 200, 200]
-        assert "KILL" not in server.log()
 
 
 def test_the_status_page_shows_curve_and_choice(texts: Running) -> None:

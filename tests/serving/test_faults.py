@@ -48,9 +48,30 @@ def test_a_row_that_kills_costs_three_loads_at_most_and_each_further_one_a_singl
     model = Mortal()
     rows = [9 if at in deadly else at % 2 for at in range(64)]
     outcome = Compute(model, 2, [1]).run(rows)
-    assert outcome.bad == set(deadly)
+    assert set(outcome.bad) == set(deadly)
     assert [label for at, label in enumerate(outcome.labels) if at not in deadly] == [row for row in rows if row != 9]
     assert model.deaths == 2 + len(deadly)
+
+
+class Failing(Mortal):
+    """Answers ``answers`` times after the deadly row and never again."""
+
+    answers = 1
+
+    def predict(self, rows: Sequence[Any]) -> tuple[Any, Any]:
+        """Return labels (n,) and probabilities (n, 2), or end."""
+        if self.deaths == 3:
+            self.answers -= 1
+        if self.answers < 0:
+            what = "gone for good"
+            raise LostError(what)
+        return super().predict(rows)
+
+
+def test_a_row_is_blamed_only_if_something_is_answered_after_it() -> None:
+    """The last row fails alone, and so would any other from there on: nothing shows that it is to blame."""
+    with pytest.raises(LostError):
+        Compute(Failing(), 2, [1]).run([0, 9, 1, 0])
 
 
 def test_no_row_is_blamed_and_nothing_tried_where_no_process_is_left() -> None:

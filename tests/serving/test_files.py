@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 import io
 import json
 import os
 import pty
 import random
-import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +21,9 @@ import pytest
 from bakeoff import cli
 from bakeoff.data.transforms.rule import Classifier
 from bakeoff.delivery import rows as contract_rows
-from bakeoff.serving import files
+from bakeoff.schema.errors import BundleError, StepError
 from bakeoff.serving.files import Job, predict_file
 from bakeoff.serving.model import open_bundle
-from bakeoff.serving.outfile import Growing
 from tests.serving.running import SRC, Running
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
@@ -121,136 +117,82 @@ def test_a_row_the_model_cannot_take_does_not_spoil_its_batch(
     assert said[13]["error"] == "the model cannot answer: out of range"
 
 
-def test_it_survives_kill_9_at_any_moment(text_bundle: Path, tmp_path: Path) -> None:
-    source = write_csv(tmp_path / "in.csv", sentences(30_000))
-    whole, out = tmp_path / "whole.csv", tmp_path / "out.csv"
-    predict_file(Job(bundle=text_bundle, source=source, target=whole))
-    draw, kills, resumed = random.Random(7), 0, set()
-    for _ in range(40):
-        process = subprocess.Popen(
-            command(text_bundle, source, "-o", out, "--resume"),
-            env=ENVIRONMENT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        part = tmp_path / "out.csv.part"
-        size = part.stat().st_size if part.exists() else 0
-        deadline = time.monotonic() + 30
-        while (
-            process.poll() is None
-            and time.monotonic() < deadline
-            and (not part.exists() or part.stat().st_size <= size)
-        ):
-            time.sleep(0.005)  # let every run get somewhere
-        time.sleep(draw.random() * 0.05)
-        if process.poll() is None and kills < 4:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        _, errors = process.communicate(timeout=120)
-        if process.returncode != -signal.SIGKILL:  # it may have finished just before the signal
-            assert process.returncode == 0, errors.decode()
-            break
-        if out.exists():  # it had finished, and was about to end: the next run finds nothing to do
-            continue
-        note = tmp_path / "out.csv.part.json"
-        resumed.add(json.loads(note.read_text())["rows"] if note.exists() else 0)
-    assert kills >= 2
-    assert len(resumed) >= 2
-    assert out.read_bytes() == whole.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "in.csv",
-        "out.csv",
-        "out.csv.done.json",
-        "whole.csv",
-        "whole.csv.done.json",
-    ]
+class Outage:
+    """Stands for ``Classifier.predict``: answers until ``rows`` rows were, then nothing until it is over."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, rows: int, poison: str = "POISON") -> None:
+        self.left, self.poison, self.in_vain, self.over = rows, poison, 0, False
+        self._real = Classifier.predict
+        outage = self
+
+        def predict(self: Classifier, rows: Any) -> Any:
+            return outage.predict(self, rows)
+
+        monkeypatch.setattr(Classifier, "predict", predict)
+
+    def predict(self, classifier: Classifier, rows: Any) -> Any:
+        """Return labels (n,) and probabilities (n, k), or not."""
+        if any(self.poison in row["text"] for row in rows):
+            message = "out of range"
+            raise ValueError(message)
+        self.left -= len(rows)
+        if self.left < 0 and not self.over:
+            self.in_vain += 1
+            message = "connection failed"
+            raise StepError("unavailable", message)
+        return self._real(classifier, rows)
 
 
-def test_what_lies_beyond_the_note_is_computed_again(
+def test_a_model_that_stops_answering_ends_the_run_and_resume_goes_on_from_there(
+    text_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = sentences(300)
+    rows[40] = "POISON"
+    source, out = write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv"
+    with monkeypatch.context() as patch:
+        Outage(patch, 10_000)
+        predict_file(Job(bundle=text_bundle, source=source, target=tmp_path / "whole.csv"))
+    outage = Outage(monkeypatch, 3 + 1 + 250)  # the warm-up, and the canary that was asked before row 41 was blamed
+    assert cli.main(["predict", str(text_bundle), str(source), "-o", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "the model answers nothing any more, from row" in said
+    assert "connection failed" in said
+    assert "--resume" in said
+    assert outage.in_vain == 2  # the batch and the canary, not two for every row that was left
+    assert not out.exists()
+    note = json.loads((tmp_path / "out.csv.part.json").read_text())
+    assert (note["rows"], note["failed"]) == (192, 1)
+    outage.over = True
+    assert cli.main(["predict", str(text_bundle), str(source), "-o", str(out), "--resume"]) == 0
+    assert "300 rows, 1 failed" in capsys.readouterr().out
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_rows_after_a_bad_one_are_not_blamed_for_an_outage(
     text_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed between the block and its note: the file is longer than the note says, and must not keep the surplus."""
-    monkeypatch.setattr(files, "_BLOCK_ROWS", 100)
-    source = write_csv(tmp_path / "in.csv", sentences(1000))
-    predict_file(Job(bundle=text_bundle, source=source, target=tmp_path / "whole.csv"))
-
-    class StopError(Exception):
-        pass
-
-    def stop(rows: int, _position: int, _total: int | None) -> None:
-        if rows > 500:
-            raise StopError
-
-    job = Job(bundle=text_bundle, source=source, target=tmp_path / "out.csv", resume=True)
-    with pytest.raises(StopError):
-        predict_file(job, stop)
-    part = tmp_path / "out.csv.part"
-    note = json.loads((tmp_path / "out.csv.part.json").read_text())
-    assert 0 < note["rows"] <= 500
-    with part.open("ab") as stream:
-        stream.write(b"half a li")
-    found = predict_file(job)
-    assert found.resumed_from == note["rows"]
-    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    """One bad row was found already, so the model worked a moment ago: rows that fail after it are not bad for that."""
+    rows = sentences(8)
+    rows[2] = "POISON"
+    source, out = write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv"
+    Outage(monkeypatch, 3 + 1 + 3)  # warm-up, canary, the good rows of the first half: the second finds nobody
+    with pytest.raises(BundleError, match="from row 1 on"):
+        predict_file(Job(bundle=text_bundle, source=source, target=out, batch=8))
+    assert not out.exists()
 
 
-@pytest.mark.parametrize("change", ["input", "bundle", "probabilities", "short", "note"])
-def test_another_input_is_not_gone_on_with(
-    change: str, text_bundle: Path, mixed_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = tmp_path / "in.csv"
-    source.write_text("id,text,age,city,note\n" + "k,很好,1,a,b\n" * 10, encoding="utf-8")
-    out, part, note = (tmp_path / name for name in ("out.csv", "out.csv.part", "out.csv.part.json"))
-    predict_file(Job(bundle=text_bundle, source=source, target=out))
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    identity = {
-        "input": digest, "bundle": open_bundle(text_bundle).version, "format": "csv", "probabilities": False, "id": None, "encoding": "auto",
-    }  # fmt: skip
-    growing = Growing(out, identity, resume=False)
-    growing.append(b"row,label,probability,error\n1,good,1.0,\n", 1, 0)
-    growing.close()
-    bundle, flags = text_bundle, ["--resume"]
-    if change == "input":
-        source.write_text(source.read_text(encoding="utf-8") + "k,more,1,a,b\n", encoding="utf-8")
-    elif change == "bundle":
-        bundle = mixed_bundle
-    elif change == "probabilities":
-        flags.append("--probabilities")
-    elif change == "short":
-        os.truncate(part, 5)
-    else:
-        note.write_text("{")
-    assert cli.main(["predict", str(bundle), str(source), "-o", str(out), *flags]) == 2
-    said = capsys.readouterr().err
-    assert {"short": "shorter", "note": "cannot be read"}.get(change, f"another {change}") in said
-    assert cli.main(["predict", str(text_bundle), str(source), "-o", str(out), "--force"]) == 0
-
-
-def test_a_finished_file_is_left_alone(text_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = write_csv(tmp_path / "in.csv", sentences(5))
-    arguments = ["predict", str(text_bundle), str(source), "-o", str(tmp_path / "out.csv")]
-    assert cli.main([*arguments, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["rows"] == 5
-    before = (tmp_path / "out.csv").stat().st_mtime_ns
-    assert cli.main(arguments) == 2
-    assert "exists already" in capsys.readouterr().err
-    assert cli.main([*arguments, "--resume", "--json"]) == 0
-    again = json.loads(capsys.readouterr().out)
-    assert (again["already"], again["rows"]) == (True, 5)
-    assert (tmp_path / "out.csv").stat().st_mtime_ns == before
-
-
-def test_a_finished_file_of_something_else_is_not_taken_for_this_one(
+def test_a_file_of_nothing_but_errors_is_no_success(
     text_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = write_csv(tmp_path / "a.csv", sentences(5)), write_csv(tmp_path / "b.csv", sentences(9))
-    out = tmp_path / "out.csv"
-    assert cli.main(["predict", str(text_bundle), str(first), "-o", str(out)]) == 0
-    for other in ([str(second)], [str(first), "--probabilities"]):
-        assert cli.main(["predict", str(text_bundle), *other, "-o", str(out), "--resume"]) == 2
-        assert "not of this input" in capsys.readouterr().err
-    out.with_name("out.csv.done.json").unlink()
-    assert cli.main(["predict", str(text_bundle), str(first), "-o", str(out), "--resume"]) == 2
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.csv"
+    source.write_text("{\n[]\n")
+    arguments = ["predict", str(text_bundle), str(source), "-o", str(out)]
+    assert cli.main(arguments) == 3
+    assert "2 rows, 2 failed" in capsys.readouterr().out
+    assert cli.main([*arguments, "--resume"]) == 3
+    assert "2 failed" in capsys.readouterr().out
+    source.write_text('{\n{"text": "很好"}\n', encoding="utf-8")
+    assert cli.main([*arguments, "--force"]) == 0
 
 
 def test_a_pipe_is_read_once(text_bundle: Path, tmp_path: Path) -> None:

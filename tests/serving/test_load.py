@@ -6,13 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.serving.running import Running, running
@@ -73,6 +73,9 @@ def test_a_broken_model_is_our_fault_and_says_nothing_of_the_row(faulty: Callabl
     assert ask(server, "BREAK").status_code == 500
     assert ask(server, "很好 secret-text").status_code == 500
     assert server.metric("bakeoff_model_faults_total") == 2
+    assert server.client.get("/readyz").status_code == server.client.get("/v2/health/ready").status_code == 503
+    assert server.metric("bakeoff_ready") == 0
+    assert server.client.get("/healthz").status_code == 200
     assert "fault: ValueError" in server.log()
     assert "secret-text" not in server.log()
     assert "BREAK" not in server.log()
@@ -89,6 +92,20 @@ def test_too_much_waiting_is_shed_with_retry_after(faulty: Callable[..., Running
         if answer.status_code == 503:
             assert answer.headers["retry-after"] == "1"
     assert ask(server, "很好").status_code == 200
+    answered = codes.count(200) + 1
+    assert server.metric("bakeoff_request_seconds_count") == answered, "a quick refusal is no quick answer"
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed(faulty: Callable[..., Running]) -> None:
+    server = faulty("--batch", "1")
+    with ThreadPoolExecutor(1) as pool:
+        blocker = pool.submit(ask, server, "SLEEP 2")
+        while server.metric("bakeoff_inflight_requests") < 1:
+            time.sleep(0.01)
+        hurried = server.client.post("/v1/predict", json={"texts": ["很好"]}, headers={"x-request-timeout-ms": "1"})
+        assert hurried.status_code == 504
+        assert blocker.result().status_code == 200
+    assert server.metric("bakeoff_batch_rows_sum") == 1
 
 
 def test_a_request_that_takes_too_long_gets_504_and_the_server_goes_on(faulty: Callable[..., Running]) -> None:
@@ -190,7 +207,10 @@ def test_a_port_in_use_is_the_users_to_mend(texts: Running, text_bundle: Path) -
 
 def test_the_server_binds_to_loopback_only(texts: Running) -> None:
     assert texts.url.startswith("http://127.0.0.1:")
-    assert threading.active_count() >= 1
+    listening = [
+        one.laddr for one in psutil.Process(texts.process.pid).net_connections() if one.status == psutil.CONN_LISTEN
+    ]
+    assert listening == [("127.0.0.1", texts.port)]
 
 
 def test_requests_are_refused_before_the_wait_breaks_the_limit(faulty: Callable[..., Running]) -> None:
@@ -228,10 +248,12 @@ def test_sigterm_loses_no_request_of_clients_that_never_pause(text_bundle: Path,
                         answer = connection.recv(65536)
                     except OSError:
                         answer = b""
-                    answered, lost = answered + answer.startswith(b"HTTP/1.1 200"), lost + (not answer)
+                    fine = answer.startswith(b"HTTP/1.1 200")
+                    answered, lost = answered + fine, lost + (not fine)
                     closing = b"connection: close" in answer or not answer
 
-    with running(text_bundle, tmp_path) as server, ThreadPoolExecutor(16) as pool:
+    # nobody is refused for the wait that is expected: whoever is not answered is lost
+    with running(text_bundle, tmp_path, "--queue-seconds", "60") as server, ThreadPoolExecutor(16) as pool:
         clients = [pool.submit(client, server.port) for _ in range(16)]
         time.sleep(0.5)
         server.process.send_signal(signal.SIGTERM)

@@ -235,7 +235,7 @@ def test_slow_senders_are_told_and_cut_and_hold_up_nobody(small: Running) -> Non
         assert read(body).startswith(b"HTTP/1.1 408")
 
 
-def test_a_client_that_says_how_long_it_waits_is_not_computed_for_in_vain(texts: Running) -> None:
+def test_a_client_says_in_whole_milliseconds_how_long_it_waits(texts: Running) -> None:
     with connect(texts) as connection:
         connection.sendall(post(BODY, b"x-request-timeout-ms: 20000") + post(BODY, b"x-request-timeout-ms: soon"))
         received = b""

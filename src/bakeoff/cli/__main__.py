@@ -1,4 +1,4 @@
-"""``python -m bakeoff.cli`` does the same as ``bakeoff``."""
+"""``python -P -m bakeoff.cli`` does the same as ``bakeoff``."""
 
 import sys
 

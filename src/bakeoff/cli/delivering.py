@@ -54,6 +54,9 @@ def verify(verbs: Verbs) -> None:
     verb.add_argument(
         "--quick", action="store_true", help="time nothing: hashes, answers, quality, size and memory only"
     )
+    verb.add_argument(
+        "--strict", action="store_true", help="exit code 4 when a promise, or the answers, could not be told here"
+    )
     verb.add_argument("--lang", choices=("zh", "en"), default="en", help="language of what is printed (default: en)")
 
 
@@ -125,7 +128,9 @@ def load(verbs: Verbs) -> None:
     )  # fmt: skip
     _sent_arguments(verb)
     verb.add_argument(
-        "--gate", action="store_true", help="hold the server to its contract; exit code 3 when it breaks it"
+        "--gate",
+        action="store_true",
+        help="hold the server to its contract; exit code 3 when it breaks it, 4 when the run cannot tell",
     )
     verb.add_argument(
         "--bundle", metavar="BUNDLE", help="bundle behind the URL: send its contract rows and compare the labels"

@@ -10,7 +10,10 @@ from bakeoff import flags
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names the type only so
 
-EPILOG = "exit codes: 0 decided or done, 2 something to mend in the input, 3 infeasible or contract broken, 1 a fault of ours"
+EPILOG = (
+    "exit codes: 0 decided or done, 2 something to mend in the input, 3 infeasible or contract broken, "
+    "4 cannot be told from this run, 1 a fault of ours"
+)
 
 
 def add_verb(verbs: Verbs, name: str, summary: str) -> argparse.ArgumentParser:

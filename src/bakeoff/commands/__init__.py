@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bakeoff.commands.delivering import keygen, keys, load, predict, serve, ship, verify
-from bakeoff.commands.shared import INFEASIBLE, OK
+from bakeoff.commands.shared import INFEASIBLE, OK, UNTOLD
 from bakeoff.commands.studying import catalog, decide, doctor, fetch, init, ledger, plan, replay, report, run, validate
 
 __all__ = [
     "INFEASIBLE",
     "OK",
+    "UNTOLD",
     "catalog",
     "decide",
     "doctor",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bakeoff.delivery.shards import Sharding
     from bakeoff.serving.engine import Computing
     from bakeoff.serving.on_ray import Scaling
-from bakeoff.commands.shared import INFEASIBLE, OK, emit, say, study_folder
+from bakeoff.commands.shared import INFEASIBLE, OK, UNTOLD, emit, say, study_folder
 
 
 def keygen(arguments: argparse.Namespace) -> int:
@@ -90,7 +90,9 @@ def verify(arguments: argparse.Namespace) -> int:
     _keys_given(arguments)
     found = verify_bundle(Path(arguments.bundle), quick=arguments.quick)
     emit(arguments, found, found.text(arguments.lang))
-    return OK if found.kept else INFEASIBLE
+    if not found.kept:
+        return INFEASIBLE
+    return UNTOLD if arguments.strict and found.untold else OK
 
 
 def serve(arguments: argparse.Namespace) -> int:
@@ -155,11 +157,13 @@ def load(arguments: argparse.Namespace) -> int:
     _keys_given(arguments)
     found = load_target(wanted_of(arguments), say)
     emit(arguments, found, text(found, arguments.lang))
-    return OK if found.gate is None or found.gate.passed else INFEASIBLE
+    if found.gate is None or found.gate.passed:
+        return OK
+    return INFEASIBLE if found.gate.broken else UNTOLD
 
 
 def predict(arguments: argparse.Namespace) -> int:
-    """Answer every row of a file."""
+    """Answer every row of a file; a row without an answer has its error in the file, and only a file of nothing else is a failure."""
     from bakeoff.serving.files import Job, predict_file
     from bakeoff.serving.progress import bar
 
@@ -174,14 +178,14 @@ def predict(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     with bar(job.source.name) as progress:
         found = predict_file(job, progress)
-    text = f"{found.target}: {found.rows} rows, {found.failed} of them with an error, {found.seconds:.1f} s"
+    text = f"{found.target}: {found.rows} rows, {found.failed} failed, {found.seconds:.1f} s"
     if found.already:
-        text = f"{found.target}: is complete already; --force answers the file again"
+        text = f"{found.target}: is complete already ({found.rows} rows, {found.failed} failed); --force answers the file again"
     if arguments.output == "-":
         say(text)
     else:
         emit(arguments, found, text)
-    return OK
+    return INFEASIBLE if found.fruitless else OK
 
 
 def keys(arguments: argparse.Namespace) -> int:

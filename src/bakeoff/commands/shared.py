@@ -11,7 +11,7 @@ from typing import Any
 from bakeoff.schema.base import Record
 from bakeoff.schema.errors import UserError
 
-OK, INFEASIBLE = 0, 3
+OK, INFEASIBLE, UNTOLD = 0, 3, 4
 
 
 def emit(arguments: argparse.Namespace, document: Any, text: str) -> None:  # noqa: ANN401 - any JSON document

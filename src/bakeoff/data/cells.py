@@ -8,6 +8,7 @@ from typing import Any
 
 from bakeoff.data.columns import number
 from bakeoff.data.examples import Row
+from bakeoff.data.transforms.tabular import LARGEST
 from bakeoff.schema.artifact import InputColumn
 from bakeoff.schema.errors import DataError
 
@@ -16,7 +17,7 @@ def row_of(cells: Mapping[str, str | None], inputs: Sequence[InputColumn]) -> Ro
     """Return one row with every column of the model; cells the file does not have are missing, others are ignored.
 
     Raises:
-        DataError: every column is missing, or a cell is not a number where the model reads one.
+        DataError: every column is missing, or a cell is not a number where the model reads one, or a larger one than it can be given.
 
     """
     row: dict[str, Any] = {}
@@ -34,4 +35,9 @@ def _number(cell: str, name: str) -> float | None:
     if value is None:
         what = "not a number"
         raise DataError(what, where=name)
-    return None if math.isnan(value) else value
+    if math.isnan(value) and not any(letter.isdigit() for letter in cell):
+        return None
+    if not -LARGEST <= value <= LARGEST:  # NaN among it: digits that are too many for a double
+        what = "a number that single precision does not hold"
+        raise DataError(what, where=name)
+    return value

@@ -22,7 +22,7 @@ from bakeoff.delivery.whole import WHOLE, compare, example, gate
 from bakeoff.risk._files import scan
 from bakeoff.runtimes import sealed
 from bakeoff.runtimes.loading import read_artifact
-from bakeoff.runtimes.shards.plan import FORMAT, RUNTIME
+from bakeoff.runtimes.shards.plan import FORMAT, RUNTIME, UNSPLIT, ShardPlan, read_plan
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Record, content_key
 from bakeoff.schema.candidate import Candidate
@@ -33,6 +33,8 @@ from bakeoff.schema.spec import Spec
 
 Expected = tuple[NDArray[Any], NDArray[Any]]
 _MODE = 0o644
+_BARE = 64.0 * 2**20
+"""Bytes of a process with ONNX Runtime and no graph, at least."""
 
 
 def ship(  # noqa: PLR0913 - one bundle has this many ingredients
@@ -70,7 +72,7 @@ def ship(  # noqa: PLR0913 - one bundle has this many ingredients
         members: the candidates an ensemble combines, for where its weights came from.
         seal: who signs and what encrypts; nobody and nothing when None.
         runtime: that loads the artefact, where it is not the candidate's.
-        measured_as: format that the trial measured, when the artefact was converted to another one.
+        measured_as: format that the trial measured, when the artefact was converted to another one; of a split one it is known.
         whole: the model in one ONNX file (``write_whole``), to travel too; it must answer the contract rows as the trial did.
 
     Raises:
@@ -84,6 +86,8 @@ def ship(  # noqa: PLR0913 - one bundle has this many ingredients
     rows = _rows(contract_rows, expected, clean, spec)
     with workplace.replacing(out) as finished, workplace.plain(finished, _secret_bytes(artifact_dir, seal)) as folder:
         artifact = _copy_model(artifact_dir, folder / "model")
+        if artifact.format == FORMAT:  # the trial ran it in one piece
+            measured_as = UNSPLIT
         contract = promises.contract(
             decision,
             candidate,
@@ -173,11 +177,13 @@ def _surroundings(
     tag = content_key([entry.model_dump() for entry in sealed.entries(folder / "model")])[:12]
     verdict = next(found for found in decision.candidates if found.id == manifest.candidate)
     replicas = verdict.cost.replicas if verdict.cost and verdict.cost.replicas else 1
+    plan = read_plan(read_artifact(folder / "model"), folder / "model") if FORMAT in manifest.formats else None
     sizing = container.Sizing(
         name=container.object_name(manifest.study, tag), tag=tag, python=".".join(platform.python_version_tuple()[:2]),
-        threads=contract.threads, memory=_memory(folder, verdict, seal), replicas=max(2, replicas),
+        threads=contract.threads, memory=_memory(folder, verdict, seal, plan), replicas=max(2, replicas),
         latency=next((promise.limit for promise in contract.promises if promise.name == "latency_p95"), None),
         remote="openai-prompt" in manifest.formats, signed=seal.key is not None, encrypted=seal.secret is not None,
+        stages=len(plan.stages) if plan else 1,
     )  # fmt: skip
     (folder / "wheels").mkdir()
     lock = locks.lock(pins, build_wheel(folder / "wheels"), sizing.python)
@@ -199,12 +205,20 @@ def _surroundings(
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
 
-def _memory(folder: Path, verdict: CandidateVerdict, seal: Seal) -> float | None:
-    """Return the bytes one server needs: as measured, and what is decrypted lies in memory once more."""
+def _memory(folder: Path, verdict: CandidateVerdict, seal: Seal, plan: ShardPlan | None) -> float | None:
+    """Return the bytes one server needs: as measured, and what is decrypted lies in memory once more.
+
+    Of a split model the trial measured the whole in one process. Its server is a process for the front and one a stage: each takes what
+    that one took without the graph, and a stage takes what it was measured to add to that.
+    """
     measured = verdict.metrics.get("memory")
-    if measured is None or measured.value is None or seal.secret is None:
-        return measured.value if measured else None
-    return measured.value + sum(entry.size for entry in sealed.entries(folder / "model"))
+    found = measured.value if measured else None
+    if plan is not None:
+        bare = max(_BARE, (found or 0.0) - plan.whole_memory)
+        found = (len(plan.stages) + 1) * bare + sum(stage.measured_memory for stage in plan.stages)
+    if found is None or seal.secret is None:
+        return found
+    return found + sum(entry.size for entry in sealed.entries(folder / "model"))
 
 
 def _copy_model(source: Path, target: Path) -> Artifact:

@@ -32,13 +32,14 @@ class Sizing:
         name: DNS-1123 name of every Kubernetes object.
         tag: image tag, from the artefact's content.
         python: minor version of the interpreter the contract was measured with.
-        threads: threads of the serving process.
-        memory: measured resident bytes; None when nothing was measured.
+        threads: threads of the serving process, and of each stage of a split model.
+        memory: resident bytes, measured or added up; None when nothing was measured.
         replicas: processes needed at the peak, at least two so that one may go away.
         latency: promised seconds; None when none was promised.
         remote: whether the model asks an endpoint outside.
         signed: whether the signature is to be checked at start.
         encrypted: whether the bundle needs a key to be read.
+        stages: processes that compute at the same time, more than one of a split model.
 
     """
 
@@ -52,6 +53,12 @@ class Sizing:
     remote: bool = False
     signed: bool = False
     encrypted: bool = False
+    stages: int = 1
+
+    @property
+    def cpu(self) -> int:
+        """Cores asked for."""
+        return self.threads * self.stages
 
     @property
     def request(self) -> int:

@@ -169,7 +169,7 @@ def container(sizing: Sizing, name: str, spare: int = 0, **extra: Any) -> Docume
         "image": sizing.name,
         "imagePullPolicy": "IfNotPresent",
         "resources": {
-            "requests": {"cpu": str(sizing.threads), "memory": f"{sizing.request + spare}Mi"},
+            "requests": {"cpu": str(sizing.cpu), "memory": f"{sizing.request + spare}Mi"},
             "limits": {"memory": f"{sizing.limit + spare}Mi"},
         },
         "securityContext": {

@@ -249,7 +249,7 @@ def _is_folder(target: str) -> bool:
 def _served(bundle: Path) -> Iterator[_Running]:
     """Run the bundle's server in a process of its own, as its image does, on a free port."""
     threads = open_bundle(bundle).contract.threads
-    command = [sys.executable, "-m", "bakeoff.serving", str(bundle.resolve()), "--port", "0"]
+    command = [sys.executable, "-P", "-m", "bakeoff.serving", str(bundle.resolve()), "--port", "0"]
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment(threads))
         try:

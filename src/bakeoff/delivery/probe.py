@@ -1,12 +1,14 @@
 """Runs a bundle's model alone in a process: answers to the contract rows, memory, latency and rate, as evaluation measures them.
 
-``python -m bakeoff.delivery.probe BUNDLE OUT --expected SHA256 --requests N``; ``verify`` starts it, so that the memory measured is the model's
-and not the command line's. It writes ``OUT.npz`` (predicted, probabilities, latency) and ``OUT.json`` (measurements, noisy).
+``python -m bakeoff.delivery.probe BUNDLE FD --expected SHA256 --requests N``; ``verify`` starts it, so that the memory measured is the model's
+and not the command line's. It writes one npz to the open file FD: predicted, probabilities, latency, and ``probed``, a JSON document
+(measurements, noisy). A file without a name, so that answers to encrypted rows need no folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write; return 0, or the error's exit code with the reason on standard error."""
     parser = argparse.ArgumentParser()
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=int, help="descriptor of the file to write")
     parser.add_argument("--expected", required=True, help="SHA-256 of the manifest that was opened before")
     parser.add_argument("--requests", type=int, default=0)
     given = parser.parse_args(arguments)
@@ -106,8 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if opened.path(WHOLE) is not None:  # last, so that what was measured is the model's alone
             seen = compare(opened.sealed.read(WHOLE), opened.artifact, stored, opened.contract.threads)
             probed = probed.model_copy(update={"whole": seen})
-        np.savez(given.out.with_suffix(".npz"), **arrays)
-        given.out.with_suffix(".json").write_text(canonical(probed), encoding="utf-8")
+        arrays["probed"] = np.frombuffer(canonical(probed).encode(), np.uint8)
+        with os.fdopen(given.out, "wb") as out:
+            np.savez(out, **arrays)
         classifier.close()
     except BakeoffError as error:
         sys.stderr.write(f"{error}\n")

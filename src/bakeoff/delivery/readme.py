@@ -182,7 +182,7 @@ bakeoff verify .{flags}        # 先核对签名与哈希，再逐行对照试�
 
 ```sh
 pip install -r requirements.txt && pip install --no-deps wheels/*.whl
-python -m bakeoff.serving .{_ASKS if _ASKS in flags else ""} --port 8000          # 默认只监听本机回环地址
+python -P -m bakeoff.serving .{_ASKS if _ASKS in flags else ""} --port 8000          # 默认只监听本机回环地址
 curl -H 'Content-Type: application/json' -d '{{"rows": [{{…}}]}}' http://127.0.0.1:8000/v1/predict
 ```
 
@@ -229,7 +229,7 @@ The software bill of materials (CycloneDX 1.6) is `sbom.cdx.json`.
 
 ```sh
 pip install -r requirements.txt && pip install --no-deps wheels/*.whl
-python -m bakeoff.serving .{_ASKS if _ASKS in flags else ""} --port 8000          # loopback only unless told otherwise
+python -P -m bakeoff.serving .{_ASKS if _ASKS in flags else ""} --port 8000          # loopback only unless told otherwise
 curl -H 'Content-Type: application/json' -d '{{"rows": [{{…}}]}}' http://127.0.0.1:8000/v1/predict
 ```
 

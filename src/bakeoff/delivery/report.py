@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from bakeoff.delivery.readme import amount
-from bakeoff.delivery.whole import WholeSeen
+from bakeoff.delivery.whole import WHOLE, WholeSeen
+from bakeoff.evaluation.parity import EXPORT_DRIFT
 from bakeoff.runtimes.signing import SignatureState
 from bakeoff.schema.base import Record, Words
 from bakeoff.schema.contract import Promise
@@ -38,8 +40,14 @@ class VerifyReport(Record):
     bundle: str = Field(description="First 12 digits of the manifest's hash.")
     files: int = Field(description="Files whose hashes agree.")
     rows: int = Field(description="Contract rows compared with the trial.")
-    same_labels: int = Field(description="Rows with the trial's label.")
+    same_labels: int = Field(
+        description="Rows with the trial's label, ties within the allowed drift counted as the same."
+    )
     largest_drift: float | None = Field(None, description="Largest difference of a probability from the trial's.")
+    allowed_drift: float = Field(
+        EXPORT_DRIFT,
+        description="Largest difference that is allowed: 0.001, for models in few bits and endpoints 0.05.",
+    )
     promises: tuple[PromiseVerdict, ...] = ()
     latency: tuple[Measurement, ...] = Field((), description="Percentiles measured here, promised or not.")
     p95_ratio: float | None = Field(
@@ -51,13 +59,17 @@ class VerifyReport(Record):
     encrypted: bool = Field(False, description="Whether files had to be decrypted.")
     whole: WholeSeen | None = Field(None, description="How whole.onnx answers; null: there is none in the bundle.")
     kept: bool = Field(
-        description="Nothing is broken: same labels on every row and no promise broken (refused is not broken)."
+        description="Nothing is broken: same answers on every row and no promise broken (refused is not broken)."
+    )
+    untold: tuple[str, ...] = Field(
+        (),
+        description="What could not be told: promises by name, 'answers' without rows, 'whole.onnx' where it was not asked.",
     )
 
     @property
     def parity(self) -> bool:
-        """Whether every contract row got the trial's label."""
-        return self.same_labels == self.rows
+        """Whether every contract row got the trial's label, and no probability is further from the trial's than it may."""
+        return self.same_labels == self.rows and (self.largest_drift or 0.0) <= self.allowed_drift
 
     def text(self, language: str = "en") -> str:
         """Return the report in a few lines."""
@@ -84,10 +96,23 @@ class VerifyReport(Record):
         return "\n".join(lines)
 
     def _head(self) -> Words:
-        good = self.kept
+        """Say how far the verdict carries, in the line that people and pipelines read first."""
+        count, kept = len(self.promises), sum(found.verdict == "kept" for found in self.promises)
+        if not self.kept:
+            said = Words(zh="契约不成立", en="the contract does not hold")
+        elif self.untold:
+            said = Words(zh="能判定的部分成立", en="what could be told holds")
+        else:
+            said = Words(zh="契约成立", en="the contract holds")
+        zh = f"{said.zh}：{count} 项承诺中 {kept} 项兑现" + "；无法判定：" * bool(self.untold) + "、".join(self.untold)
+        en = (
+            f"{said.en}: {kept} of {count} promises kept"
+            + "; cannot be told: " * bool(self.untold)
+            + ", ".join(self.untold)
+        )
         return Words(
-            zh=f"{self.candidate}（{self.bundle}）：{'契约成立' if good else '契约不成立'}；{self.files} 个文件哈希一致",
-            en=f"{self.candidate} ({self.bundle}): the contract {'holds' if good else 'does not hold'}; {self.files} files as shipped",
+            zh=f"{self.candidate}（{self.bundle}）：{zh}；{self.files} 个文件哈希一致",
+            en=f"{self.candidate} ({self.bundle}): {en}; {self.files} files as shipped",
         )
 
     def _signed(self) -> Words:
@@ -109,6 +134,14 @@ class VerifyReport(Record):
             )
         drift = f"{self.largest_drift:.1e}" if self.largest_drift is not None else "–"
         return Words(
-            zh=f"{self.same_labels}/{self.rows} 行的标签与试验相同，概率最大偏差 {drift}",
-            en=f"{self.same_labels} of {self.rows} rows have the trial's label; probabilities differ by at most {drift}",
+            zh=f"{self.same_labels}/{self.rows} 行的标签与试验相同，概率最大偏差 {drift}（允许 {self.allowed_drift:g}）",
+            en=f"{self.same_labels} of {self.rows} rows have the trial's label; probabilities differ by at most {drift} "
+            f"({self.allowed_drift:g} allowed)",
         )
+
+
+def untold(promises: Sequence[PromiseVerdict], whole: WholeSeen | None, *, rows: bool) -> tuple[str, ...]:
+    """Return what this machine, this bundle or this way of looking does not tell."""
+    answers = () if rows else ("answers",)
+    graph = (WHOLE,) if whole is not None and whole.reason.en else ()
+    return (*answers, *graph, *(found.promise.name for found in promises if found.verdict == "refused"))

@@ -28,47 +28,58 @@ from bakeoff.delivery.kubernetes import (
 
 _SETTINGS = ["../../components/settings"]
 _WEIGHT = 10
-"""Percent of the requests that a canary gets."""
+"""Percent of the requests that a canary gets, unless that is more than its one replica takes."""
 _BROKEN = 3
-"""Exit code of ``bakeoff verify`` and of ``bakeoff load --gate`` when a promise is broken: trying again would be cheating."""
+"""Exit code of ``bakeoff verify`` and of ``bakeoff load --gate`` when a promise is broken: trying again would be cheating. A run that says
+nothing, with a busy neighbour for instance, ends in another one and is tried again."""
+_DEADLINE = 3600
+"""Seconds that the gate may take, tries included: a model that promises seconds is looked at for ten minutes and more."""
 _SPARE = 512
 """MiB that a test needs beside the model: the rows, the answers, the command line itself."""
 _AUTHORIZATION = f"{SECRETS}-gate/authorization"
 
 _CANARY = """# 1. kubectl apply -k kubernetes/overlays/canary           the new bundle beside the old one, without traffic; the gate runs
-# 2. kubectl wait --for=condition=complete --timeout=30m job/{job}
+# 2. kubectl wait --for=condition=complete --timeout=60m job/{job}
 #    Go on only if that succeeds: a broken promise fails the Job, and the running bundle stays.
 # 3. kubectl apply -k kubernetes/overlays/canary-live      {weight} % of the requests
 # 4. kubectl apply -k kubernetes/overlays/production       all of them, then: kubectl delete -k kubernetes/overlays/canary
 """
 _SHADOW = """# 1. kubectl apply -k kubernetes/overlays/shadow           the new bundle beside the old one, without traffic; the gate runs
-# 2. kubectl wait --for=condition=complete --timeout=30m job/{job}
+# 2. kubectl wait --for=condition=complete --timeout=60m job/{job}
 #    Go on only if that succeeds: a broken promise fails the Job, and the running bundle stays.
-# 3. kubectl apply -k kubernetes/overlays/shadow-live      it gets a copy of every request; its answers are thrown away, its metrics stay
+# 3. kubectl apply -k kubernetes/overlays/shadow-live      it gets a copy of {weight} % of the requests, as many as its one replica takes;
+#    its answers are thrown away, its metrics stay
 # 4. kubectl apply -k kubernetes/overlays/production of the running bundle, then: kubectl delete -k kubernetes/overlays/shadow
 """
 GATED = """# The contract as the gate, in the cluster: hashes, signature, parity and promises on this hardware, then the same over HTTP.
-# Exit code 3 (a promise is broken) fails the Job at once. The key that it asks with comes from a Secret:
+# Exit code 3 (a promise is broken) fails the Job at once, 4 (the run says nothing) is tried again. The key that it asks with comes from a Secret:
 #   kubectl create secret generic {name}-gate --from-literal=authorization="Bearer KEY"
 """
 
 
 def variants(sizing: Sizing) -> dict[str, str]:
     """Return file name below ``kubernetes`` → YAML of the overlays."""
-    stable, canary = _backend(sizing, "stable", 100 - _WEIGHT), _backend(sizing, "canary", _WEIGHT)
+    most = _share(sizing)
+    weight = min(_WEIGHT, most)
+    stable, canary = _backend(sizing, "stable", 100 - weight), _backend(sizing, "canary", weight)
     alone = {**stable, "weight": 100}
-    mirror = {"backendRef": {"name": title(sizing, "shadow"), "port": 80}, "percent": 100}
+    mirror = {"backendRef": {"name": title(sizing, "shadow"), "port": 80}, "percent": most}
     return {
         **_routed("production", "../../base", _route(sizing, [alone])),
-        **_beside(sizing, "canary", _CANARY),
+        **_beside(sizing, "canary", _CANARY, weight),
         **_routed("canary-live", "../canary", _route(sizing, [stable, canary])),
-        **_beside(sizing, "shadow", _SHADOW),
+        **_beside(sizing, "shadow", _SHADOW, most),
         **_routed(
             "shadow-live",
             "../shadow",
             _route(sizing, [alone], filters=[{"type": "RequestMirror", "requestMirror": mirror}]),
         ),
     }
+
+
+def _share(sizing: Sizing) -> int:
+    """Return the percent of the peak's requests that one replica takes, rounded down: no autoscaler adds to a canary or a shadow."""
+    return max(1, 100 // sizing.replicas)
 
 
 def _routed(overlay: str, servers: str, route: Document) -> dict[str, str]:
@@ -78,12 +89,12 @@ def _routed(overlay: str, servers: str, route: Document) -> dict[str, str]:
     return {f"{folder}/kustomization.yaml": written(whole), f"{folder}/route.yaml": written(route)}
 
 
-def _beside(sizing: Sizing, track: Track, head: str) -> dict[str, str]:
+def _beside(sizing: Sizing, track: Track, head: str, weight: int) -> dict[str, str]:
     """Return the overlay of a server beside the stable one, with its gate."""
     folder = f"overlays/{track}"
     resources = ["deployment.yaml", "service.yaml", "gate.yaml", "gate-networkpolicy.yaml"]
     whole = kustomization(resources=resources, components=_SETTINGS)
-    filled = head.format(job=_job_name(sizing, track), weight=_WEIGHT)
+    filled = head.format(job=_job_name(sizing, track), weight=weight)
     return {
         f"{folder}/kustomization.yaml": written(whole, filled),
         f"{folder}/deployment.yaml": written(deployment(sizing, track)),
@@ -127,7 +138,7 @@ def job(sizing: Sizing, url: str, whose: dict[str, str]) -> Document:
     broken = {"operator": "In", "values": [_BROKEN]}
     return {
         "backoffLimit": 2,
-        "activeDeadlineSeconds": 1800,
+        "activeDeadlineSeconds": _DEADLINE,
         "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": broken}]},
         "template": {"metadata": {"labels": whose}, "spec": _tests(sizing, url)},
     }

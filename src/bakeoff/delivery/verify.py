@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.delivery import rows as contract_rows
 from bakeoff.delivery.probe import Probed
-from bakeoff.delivery.report import PromiseVerdict, VerifyReport
+from bakeoff.delivery.report import PromiseVerdict, VerifyReport, untold
 from bakeoff.delivery.rows import ContractRows
 from bakeoff.delivery.whole import WholeSeen
+from bakeoff.evaluation.parity import allowed_drift, same_labels
 from bakeoff.evaluation.percentiles import required
 from bakeoff.evaluation.quality import measure_quality
 from bakeoff.evaluation.starting import environment
@@ -26,7 +29,7 @@ from bakeoff.schema.base import Words
 from bakeoff.schema.contract import Promise
 from bakeoff.schema.errors import BundleError
 from bakeoff.schema.measurement import Measurement
-from bakeoff.serving.model import Opened, open_bundle
+from bakeoff.serving.model import Opened, artifacts, open_bundle
 from bakeoff.tasks.scoring import METRICS
 
 _DEADLINE = 900.0
@@ -69,7 +72,7 @@ def verify(bundle: Path, *, quick: bool = False, keys: Keys | None = None) -> Ve
             break
         again = _probe(opened, rows, requests * 2**look, keys)
         seen = again if seen.noisy or not again.noisy else seen
-    same, drift = _parity(seen)
+    same, drift, allowed = _parity(opened, seen)
     judged = tuple(judge(promise, _measured(promise, opened, seen)) for promise in opened.contract.promises)
     return VerifyReport(
         candidate=opened.manifest.candidate,
@@ -78,6 +81,7 @@ def verify(bundle: Path, *, quick: bool = False, keys: Keys | None = None) -> Ve
         rows=len(rows) if rows else 0,
         same_labels=same,
         largest_drift=drift,
+        allowed_drift=allowed,
         promises=judged,
         latency=tuple(seen.found[name] for name in _LATENCY if name in seen.found),
         p95_ratio=_ratio(opened, seen),
@@ -86,7 +90,9 @@ def verify(bundle: Path, *, quick: bool = False, keys: Keys | None = None) -> Ve
         signature=opened.sealed.signature,
         encrypted=opened.memory is not None,
         whole=seen.whole,
+        untold=untold(judged, seen.whole, rows=bool(rows)),
         kept=same == (len(rows) if rows else 0)
+        and (drift or 0.0) <= allowed
         and (seen.whole is None or seen.whole.kept)
         and all(found.verdict != "broken" for found in judged),
     )
@@ -155,17 +161,14 @@ def _probe(opened: Opened, rows: ContractRows | None, requests: int, keys: Keys)
         BundleError: it fails, hangs or crashes; the last output is quoted.
 
     """
-    beside = (
-        opened.memory.path.parent if opened.memory else None
-    )  # answers to encrypted rows stay in memory, as the rows do
-    with tempfile.TemporaryDirectory(dir=beside) as folder:
-        out = Path(folder) / "seen"
+    with _nameless(opened) as out:
         command = [
             sys.executable,
+            "-P",
             "-m",
             "bakeoff.delivery.probe",
             str(opened.root.resolve()),
-            str(out),
+            str(out.fileno()),
             "--expected",
             opened.sealed.sha256,
             "--requests",
@@ -175,17 +178,26 @@ def _probe(opened: Opened, rows: ContractRows | None, requests: int, keys: Keys)
         try:
             done = subprocess.run(
                 command, env=variables, capture_output=True, timeout=_DEADLINE, check=False, encoding="utf-8", errors="replace",
+                pass_fds=(out.fileno(),),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             what = f"the model did not finish within {_DEADLINE:.0f} s"
             raise BundleError(what, where=str(opened.root)) from None
-        if done.returncode != 0 or not out.with_suffix(".json").is_file():
+        if done.returncode != 0 or not out.seek(0, os.SEEK_END):
             what = f"the model does not run here (exit code {done.returncode}): {done.stderr.strip()[-600:]}"
             raise BundleError(what, where=str(opened.root), try_=f"pip install -r {opened.root}/requirements.txt")
-        probed = Probed.model_validate_json(out.with_suffix(".json").read_bytes())
-        with np.load(out.with_suffix(".npz"), allow_pickle=False) as stored:
+        out.seek(0)
+        with np.load(out, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
+    probed = Probed.model_validate_json(arrays.pop("probed").tobytes())
     return Seen(arrays, {found.name: found for found in probed.measurements}, probed.noisy, rows, probed.whole)
+
+
+def _nameless(opened: Opened) -> IO[bytes]:
+    """Return a file without a name; answers to encrypted rows stay in memory, as the rows do."""
+    if opened.memory is None:
+        return tempfile.TemporaryFile()
+    return os.fdopen(os.memfd_create("bakeoff", os.MFD_CLOEXEC), "w+b")
 
 
 def _open_question(opened: Opened, seen: Seen) -> bool:
@@ -199,12 +211,15 @@ def _open_question(opened: Opened, seen: Seen) -> bool:
     return any(found.verdict == "refused" and found.here.value is not None for found in judged)
 
 
-def _parity(seen: Seen) -> tuple[int, float | None]:
+def _parity(opened: Opened, seen: Seen) -> tuple[int, float | None, float]:
+    """Return how many rows have the trial's label, how far a probability is from the trial's, and how far it may be."""
+    allowed = allowed_drift(artifacts(opened))
     if not seen.rows:
-        return 0, None
-    same = int((seen.arrays["predicted"] == seen.rows.expected).sum())
-    drift = np.abs(seen.arrays["probabilities"].astype(np.float64) - seen.rows.probabilities).max()
-    return same, float(drift)
+        return 0, None, allowed
+    rows, rule = seen.rows, opened.artifact.rule
+    same = same_labels(seen.arrays["predicted"].astype(np.int64), rows.expected, rows.probabilities, rule, allowed)
+    drift = np.abs(seen.arrays["probabilities"].astype(np.float64) - rows.probabilities).max()
+    return int(same.sum()), float(drift), allowed
 
 
 def _measured(promise: Promise, opened: Opened, seen: Seen) -> Measurement:

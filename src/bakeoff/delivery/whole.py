@@ -20,11 +20,11 @@ from bakeoff.data.examples import Row
 from bakeoff.data.transforms.tabular import category_of, number_of
 from bakeoff.data.transforms.text import texts
 from bakeoff.delivery.rows import ContractRows
-from bakeoff.evaluation.parity import EXPORT_DRIFT, TIE
+from bakeoff.evaluation.parity import EXPORT_DRIFT, allowed_drift, same_labels
 from bakeoff.models._onnx_whole import WHOLE, write_graph
 from bakeoff.runtimes._onnx_files import external_names
 from bakeoff.runtimes.loading import read_artifact
-from bakeoff.schema.artifact import Artifact, Rule
+from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.base import Record, Words
 from bakeoff.schema.errors import BundleError, StepError
 
@@ -55,22 +55,26 @@ class WholeSeen(Record):
     """How ``whole.onnx`` answers here; ``reason`` says why it was not asked."""
 
     rows: int = Field(0, description="Contract rows that it answered.")
-    same_labels: int = Field(0, description="Rows with the trial's label, ties within 0.001 counted as the same.")
+    same_labels: int = Field(
+        0, description="Rows with the trial's label, ties within the allowed drift counted as the same."
+    )
     largest_drift: float | None = Field(None, description="Largest difference of a probability from the trial's.")
+    allowed_drift: float = Field(EXPORT_DRIFT, description="Largest difference that is allowed.")
     reason: Words = Field(Words(zh="", en=""), description="Why it was not checked here; empty where it was.")
 
     @property
     def kept(self) -> bool:
-        """Whether every row it answered has the trial's label."""
-        return self.same_labels == self.rows
+        """Whether every row it answered has the trial's label and no probability is further from the trial's than it may."""
+        return self.same_labels == self.rows and (self.largest_drift or 0.0) <= self.allowed_drift
 
     def said(self) -> Words:
         """Return it as one line."""
         if self.reason.en:
             return Words(zh=f"{WHOLE}：未在此检查：{self.reason.zh}", en=f"{WHOLE}: not checked here: {self.reason.en}")
         return Words(
-            zh=f"{WHOLE}：{self.same_labels}/{self.rows} 行的标签与试验相同，概率最大偏差 {self.largest_drift:.1e}",
-            en=f"{WHOLE}: {self.same_labels} of {self.rows} rows have the trial's label; probabilities differ by at most {self.largest_drift:.1e}",
+            zh=f"{WHOLE}：{self.same_labels}/{self.rows} 行的标签与试验相同，概率最大偏差 {self.largest_drift:.1e}（允许 {self.allowed_drift:g}）",
+            en=f"{WHOLE}: {self.same_labels} of {self.rows} rows have the trial's label; probabilities differ by at most {self.largest_drift:.1e} "
+            f"({self.allowed_drift:g} allowed)",
         )
 
 
@@ -152,8 +156,9 @@ def compare(graph: bytes, artifact: Artifact, rows: ContractRows | None, threads
         what = f"{WHOLE} does not answer with one finite probability per class"
         raise BundleError(what)
     drift = float(np.abs(probabilities - rows.probabilities).max())
-    same = int(_same(labels, rows.expected, rows.probabilities, artifact.rule).sum())
-    return WholeSeen(rows=len(rows), same_labels=same, largest_drift=drift)
+    allowed = allowed_drift([artifact])
+    same = int(same_labels(labels, rows.expected, rows.probabilities, artifact.rule, allowed).sum())
+    return WholeSeen(rows=len(rows), same_labels=same, largest_drift=drift, allowed_drift=allowed)
 
 
 def gate(seen: WholeSeen) -> None:
@@ -209,13 +214,3 @@ def _column(rows: Sequence[Row], name: str, *, words: bool) -> NDArray[Any]:
     if words:
         return np.array([[category_of(row.get(name)) or ""] for row in rows], dtype=object)
     return np.array([[number_of(row.get(name))] for row in rows], dtype=np.float32)
-
-
-def _same(
-    labels: NDArray[np.int64], expected: NDArray[np.int64], table: NDArray[np.float64], rule: Rule
-) -> NDArray[np.bool_]:
-    """Return whether labels agree (n,); scores nearer than ``TIE`` are a tie, in which either label is right."""
-    scores = table if rule.costs is None else table @ np.asarray(rule.costs)
-    at = np.arange(len(table))
-    tied = np.abs(scores[at, labels] - scores[at, expected]) <= TIE
-    return np.asarray((labels == expected) | (tied & (labels >= 0)), dtype=np.bool_)

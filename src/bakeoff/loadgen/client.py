@@ -119,7 +119,7 @@ def run(plan: Plan, requests: Sequence[bytes], out: Path | None = None) -> Run:
             ends=np.cumsum([len(one) for one in requests]),
         )
         job.write_text(json.dumps({**asdict(plan), "requests": str(job.with_suffix(".npz"))}))
-        command = [sys.executable, "-m", "bakeoff.loadgen.process", str(job), str(target)]
+        command = [sys.executable, "-P", "-m", "bakeoff.loadgen.process", str(job), str(target)]
         limit = plan.seconds + plan.timeout + _GRACE
         try:
             done = subprocess.run(command, capture_output=True, timeout=limit, check=False, text=True)

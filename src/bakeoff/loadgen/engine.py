@@ -31,6 +31,8 @@ _READ, _WRITE = 1, 4
 """EPOLLIN and EPOLLOUT, which are POLLIN and POLLOUT too."""
 _RECEIVE = 1 << 18
 _SWEEP = 0.1
+_TRYING = 5.0
+"""Seconds at most to find out whether one of several addresses answers."""
 _RETRY = 0.05
 _GIVE_UP = 200
 _BURST = 32
@@ -117,6 +119,17 @@ def _fine_timers() -> None:
         ctypes.CDLL(None).prctl(29, 1, 0, 0, 0)
 
 
+def _accepting(plan: Plan) -> tuple[socket.AddressFamily, Any]:
+    """Return the first of the host's addresses where somebody listens, the first of all where nobody does: ``localhost`` may have two."""
+    found = socket.getaddrinfo(plan.host, plan.port, type=socket.SOCK_STREAM)
+    for family, _, _, _, where in found if len(found) > 1 else ():
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as tried:
+            tried.settimeout(min(plan.timeout, _TRYING))
+            tried.connect(where)
+            return family, where
+    return found[0][0], found[0][4]
+
+
 class Engine:
     """Sends requests after a plan.
 
@@ -128,9 +141,7 @@ class Engine:
 
     def __init__(self, plan: Plan, requests: Sequence[bytes]) -> None:
         self._plan, self._requests = plan, requests
-        found = socket.getaddrinfo(plan.host, plan.port, type=socket.SOCK_STREAM)[0]
-        self._family: socket.AddressFamily = found[0]
-        self._address: Any = found[4]
+        self._family, self._address = _accepting(plan)
         self._tls = ssl.create_default_context(cafile=plan.ca) if plan.tls else None
         poller = select.epoll() if hasattr(select, "epoll") else None
         if poller is not None and poller.fileno() >= _SELECTABLE:

@@ -1,5 +1,8 @@
 """From the log of a run to a verdict: VALID, or INVALID with what to do about it (after MLPerf LoadGen's result summary).
 
+The verdict is on the measurement: VALID means that its numbers may be believed. Whether a limit is kept is said apart, where MLPerf has one
+word for both: a run that proves a limit broken is a good measurement of a server that is too slow.
+
 A percentile is stated only when the sample can carry it. Requests that were shed count as later than any limit. Nothing is
 subtracted: latency runs from the moment a request was due.
 """
@@ -7,7 +10,7 @@ subtracted: latency runs from the moment a request was due.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +18,7 @@ from numpy.typing import NDArray
 from bakeoff.evaluation.percentiles import percentile, required
 from bakeoff.loadgen.client import Run
 from bakeoff.loadgen.engine import CLOSED, MALFORMED, REFUSED, TIMED_OUT, Plan
-from bakeoff.loadgen.report import QUANTILES, LimitVerdict, Scenario, Summary
+from bakeoff.loadgen.report import FIGURES, QUANTILES, LimitVerdict, Scenario, Summary
 from bakeoff.schema.base import Words
 from bakeoff.schema.measurement import Measurement
 
@@ -57,7 +60,7 @@ def summarise(
         scenario=scenario, rate=plan.rate, clients=plan.connections, rows_per_request=rows, seconds=run.wall, requests=len(run),
         good=int(good.sum()), shed=int(shed.sum()), achieved=float(good.sum()) / seconds,
         failed={_NAMES.get(status, str(status)): count for status, count in sorted(statuses.items())},
-        latency=_percentiles(run.latency[good], limits, confidence),
+        latency=_percentiles(run.latency[good], {*limits, FIGURES.get(scenario, "")}, confidence),
         lag_p50=float(np.quantile(lag, 0.5)), lag_p99=float(np.quantile(lag, 0.99)), client_cpu=run.cpu / n,
         client_share=run.cpu / seconds, client_busy=1.0 - min(1.0, run.idle / seconds), crowded=run.crowded, sustained=_sustained(run, plan, limits),
         limits=tuple(_limit(name, limit, latency, confidence) for name, limit in limits.items()),
@@ -67,8 +70,8 @@ def summarise(
     return facts.model_copy(update={"verdict": "INVALID" if advice else "VALID", "advice": advice})
 
 
-def _percentiles(latency: Floats, limits: Mapping[str, float], confidence: float) -> tuple[Measurement, ...]:
-    names = [name for name, q in QUANTILES.items() if name in _ALWAYS or name in limits or len(latency) >= required(q)]
+def _percentiles(latency: Floats, wanted: Collection[str], confidence: float) -> tuple[Measurement, ...]:
+    names = [name for name, q in QUANTILES.items() if name in _ALWAYS or name in wanted or len(latency) >= required(q)]
     return tuple(measured(name, latency, confidence) for name in names)
 
 
@@ -109,10 +112,10 @@ def _advice(facts: Summary) -> tuple[Words, ...]:
     """Say why a run does not count and what to do; nothing when it does."""
     found = _failures(facts)
     if facts.good == 0:
-        return (*found, _NOTHING_CAME)
-    found += _client(facts)
+        return (*found, *(_shed(facts) or (_NOTHING_CAME,)))
+    found += _client(facts) + _shed(facts)
     open_still = {
-        "p50",
+        FIGURES.get(facts.scenario, "p50"),
         *(one.name for one in facts.limits if one.verdict != "broken"),
     }  # a few can prove a limit broken
     for one in facts.latency:
@@ -159,6 +162,20 @@ def _client(facts: Summary) -> list[Words]:
             "or lower the rate",
         ))  # fmt: skip
     return found
+
+
+def _shed(facts: Summary) -> list[Words]:
+    """Say that a closed loop without a limit was turned away: what it states then is of a load that nobody asked for.
+
+    In an open loop the arrivals stay what they were, and with a limit the shed count as later than it.
+    """
+    if facts.rate is not None or facts.limits or facts.shed <= _BEHIND * facts.requests:
+        return []
+    return [Words(
+        zh=f"{facts.requests} 次请求中有 {facts.shed} 次被拒（429/503），其余的说明不了这样的负载：减少 --clients，或查看服务的限流与排队上限",
+        en=f"{facts.shed} of {facts.requests} requests were shed (429 or 503), and the others do not speak for this load: use fewer --clients, "
+        "or see the server's rate limit and queue",
+    )]  # fmt: skip
 
 
 def _failures(facts: Summary) -> list[Words]:

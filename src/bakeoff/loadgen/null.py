@@ -112,7 +112,7 @@ async def _serve(host: str, port: int, manners: Manners) -> None:
 @contextmanager
 def started(*flags: str) -> Iterator[str]:
     """Run a null server in a process of its own and give its URL."""
-    command = [sys.executable, "-m", "bakeoff.loadgen.null", "--port", "0", *flags]
+    command = [sys.executable, "-P", "-m", "bakeoff.loadgen.null", "--port", "0", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None  # noqa: S101 - opened as a pipe above

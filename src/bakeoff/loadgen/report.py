@@ -12,6 +12,8 @@ from bakeoff.schema.measurement import Measurement
 Scenario = Literal["server", "closed", "single-stream", "multi-stream", "offline"]
 Kept = Literal["kept", "broken", "refused"]
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+FIGURES: dict[Scenario, str] = {"single-stream": "p90", "multi-stream": "p99"}
+"""The percentile that is the result of a scenario (MLPerf Inference rules, table of scenarios); others are judged by a rate."""
 MLPERF_SECONDS = 600.0
 """Shortest run MLPerf Inference accepts in every scenario (loadgen/mlperf.conf, ``min_duration``)."""
 
@@ -65,6 +67,9 @@ class Floor(Record):
     """The client on a server that does nothing, in the same run: what of every number above is the client's own."""
 
     requests: int
+    rate: float | None = Field(
+        None, description="Requests per second it was measured at; None where each followed the answer to the last."
+    )
     p50: float = Field(description="Median latency [s].")
     p99: float | None = Field(description="99th percentile [s]; None when there were too few requests.")
     client_cpu: float = Field(description="CPU seconds of the client per request.")
@@ -102,8 +107,13 @@ class Gate(Record):
     """The contract as a gate: open only when nothing is broken and every run was valid."""
 
     passed: bool
+    broken: bool = Field(
+        False,
+        description="A promise is broken or a label differs. Neither passed nor broken: what was seen says nothing of the contract.",
+    )
     clauses: tuple[Clause, ...] = ()
     rows: int = Field(0, description="Contract rows whose labels were compared.")
+    rows_in_all: int = Field(0, description="Contract rows there are; those not compared were not answered in time.")
     same_labels: int = 0
     reasons: tuple[Words, ...] = ()
 

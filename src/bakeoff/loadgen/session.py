@@ -169,7 +169,11 @@ class Session:
 
 
 def floor(requests: Sequence[bytes], summary: Summary, *, seed: int = 0) -> Floor:
-    """Measure the client on a server that does nothing, with the same requests sent in the same way."""
+    """Measure the client on a server that does nothing, with the same requests.
+
+    After a closed loop one at a time, because many at once would wait for each other in the client, which they do not while a server
+    computes; after an open loop at its rate, as far as that lies between what takes half a second and what any client keeps up with.
+    """
     with null.started() as url:
         rate = None if summary.rate is None else min(max(summary.rate, _FLOOR_RATES[0]), _FLOOR_RATES[1])
         plan = Plan(
@@ -179,7 +183,7 @@ def floor(requests: Sequence[bytes], summary: Summary, *, seed: int = 0) -> Floo
         log = run(plan, requests)
     values = {name: measured(name, log.latency[log.good]).value for name in ("p50", "p99")}
     return Floor(
-        requests=len(log), p50=values["p50"] or 0.0, p99=values["p99"], client_cpu=log.cpu / max(len(log), 1),
+        requests=len(log), rate=rate, p50=values["p50"] or 0.0, p99=values["p99"], client_cpu=log.cpu / max(len(log), 1),
     )  # fmt: skip
 
 
@@ -196,6 +200,13 @@ def remarks(summary: Summary, *, made_up: bool, local: bool, tls: bool) -> tuple
         found.append(Words(
             zh=f"共 {here} 秒；MLPerf 要求至少 {least} 秒，短测看不到散热降频和内存慢增长",
             en=f"{here} s in all; MLPerf asks for {least} s, and a short run sees neither a throttled clock nor slowly growing memory",
+        ))  # fmt: skip
+    if summary.shed and summary.verdict == "VALID":
+        count = f"{summary.shed}/{summary.requests}"
+        found.append(Words(
+            zh=f"{count} 次请求被拒（429/503）：百分位只说其余的请求，对上限则算作太晚；降低速率或增加副本",
+            en=f"{count} requests were shed (429 or 503): the percentiles speak of the others, against a limit they count as too late; "
+            "lower the rate or add replicas",
         ))  # fmt: skip
     if local:
         share = f"{100 * summary.client_share:.0f} %"

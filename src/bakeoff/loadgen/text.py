@@ -12,6 +12,7 @@ _KEPT = {
     "broken": Words(zh="打破", en="broken"),
     "refused": Words(zh="无法判定", en="cannot be told"),
 }
+_NOTHING = Words(zh="", en="")
 _VERDICT = {"VALID": Words(zh="有效", en="VALID"), "INVALID": Words(zh="无效", en="INVALID")}
 
 
@@ -48,11 +49,22 @@ def _head(report: LoadReport) -> list[Words]:
     main = report.main
     verdict = _VERDICT[main.verdict]
     rate = f", {main.rate:.4g}/s" if main.rate is not None else ""
+    but = _not_kept(main)
     head = Words(
-        zh=f"{verdict.zh}：{report.target}（{main.scenario}{rate}）",
-        en=f"{verdict.en}: {report.target} ({main.scenario}{rate})",
+        zh=f"{verdict.zh}{but.zh}：{report.target}（{main.scenario}{rate}）",
+        en=f"{verdict.en}{but.en}: {report.target} ({main.scenario}{rate})",
     )
     return [head, *(Words(zh=f"  → {one.zh}", en=f"  → {one.en}") for one in main.advice)]
+
+
+def _not_kept(main: Summary) -> Words:
+    """Say beside the verdict, which is on the measurement, that what was measured is not what was asked of the server."""
+    broken = ", ".join(one.name for one in main.limits if one.verdict == "broken")
+    if main.late:  # then that says nothing of the server
+        return _NOTHING
+    if broken:
+        return Words(zh=f"，打破上限（{broken}）", en=f", limit broken ({broken})")
+    return _NOTHING if main.sustained else Words(zh="，队列在变长", en=", the queue grew")
 
 
 def _summary(main: Summary) -> list[Words]:
@@ -117,22 +129,29 @@ def _search(search: Search) -> list[Words]:
 
 def _floor(floor: Floor) -> Words:
     p50, p99, cpu = seconds(floor.p50), seconds(floor.p99), f"{1e6 * floor.client_cpu:.0f} µs"
+    how = Words(zh="逐个发送", en="one at a time")
+    if floor.rate is not None:
+        how = Words(zh=f"每秒 {floor.rate:.4g} 次", en=f"{floor.rate:.4g}/s")
     return Words(
-        zh=f"客户端自身（空服务，{floor.requests} 次请求）：p50 {p50}，p99 {p99}，每次请求 {cpu} CPU",
-        en=f"the client itself (null server, {floor.requests} requests): p50 {p50}, p99 {p99}, {cpu} of CPU per request",
+        zh=f"客户端自身（空服务，{floor.requests} 次请求，{how.zh}）：p50 {p50}，p99 {p99}，每次请求 {cpu} CPU",
+        en=f"the client itself (null server, {floor.requests} requests, {how.en}): p50 {p50}, p99 {p99}, {cpu} of CPU per request",
     )
 
 
 def _gate(gate: Gate) -> list[Words]:
-    head = (
-        Words(zh="契约门：通过", en="contract gate: passed")
-        if gate.passed
-        else Words(zh="契约门：不通过", en="contract gate: not passed")
-    )
+    head = Words(zh="契约门：通过", en="contract gate: passed")
+    if not gate.passed:
+        head = Words(zh="契约门：无法判定", en="contract gate: not passed, this run cannot tell")
+    if gate.broken:
+        head = Words(zh="契约门：不通过", en="contract gate: not passed")
     lines = [head, *(_clause(one) for one in gate.clauses)]
     if gate.rows:
         same = f"{gate.same_labels}/{gate.rows}"
-        lines.append(Words(zh=f"契约行标签一致：{same}", en=f"contract rows with the trial's label: {same}"))
+        left = gate.rows_in_all - gate.rows
+        rest = Words(zh=f"（另有 {left} 行未比较）", en=f" ({left} more were not compared)") if left > 0 else _NOTHING
+        lines.append(
+            Words(zh=f"契约行标签一致：{same}{rest.zh}", en=f"contract rows with the trial's label: {same}{rest.en}")
+        )
     return lines + [Words(zh=f"  → {one.zh}", en=f"  → {one.en}") for one in gate.reasons]
 
 

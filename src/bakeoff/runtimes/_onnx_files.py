@@ -8,7 +8,9 @@ CVE-2026-27489).
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # message → {field number: message inside}, as far as a tensor can be reached
@@ -24,14 +26,40 @@ _INSIDE: dict[str, dict[int, str]] = {
 }
 _DEPTH = 200
 _KEY, _VALUE = 1, 2
+VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+"""Wire types (https://protobuf.dev/programming-guides/encoding): numbers of any length, of eight bytes, all that has a length, of four bytes."""
+_NO_FILE = "*"
+"""In the marks by which ONNX Runtime takes a tensor's offset for an address in memory (``*/_ORT_MEM_ADDR_/*``); in no name of ours."""
 _LARGEST_TAG, _LONGEST_TAG = 0xFFFFFFFF, 5
+
+
+def _tags(wire: int) -> bytes:
+    return b"[" + re.escape(bytes(range(8 + wire, 128, 8))) + b"]"
+
+
+_RUN = re.compile(
+    b"(?:%b[\x80-\xff]{0,9}+[\x00-\x7f]|%b.{8}|%b.{4})++" % tuple(map(_tags, (VARINT, FIXED64, FIXED32))), re.DOTALL
+)
+"""Numbers one after the other, each with the tag of its field: a vocabulary or a forest has a million of them."""
 
 
 def external_files(path: Path) -> tuple[str, ...]:
     """Return the ``location`` of every external tensor of the model, once each, in order of appearance.
 
     Raises:
-        ValueError: the file is no well-formed protocol buffer.
+        ValueError: the file is no well-formed protocol buffer, or a tensor lies in no file.
+
+    """
+    with mapped(path) as data:
+        return external_names(data)
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[mmap.mmap]:
+    """Give the bytes of a file without reading them.
+
+    Raises:
+        ValueError: there are none.
 
     """
     with path.open("rb") as file:
@@ -39,57 +67,81 @@ def external_files(path: Path) -> tuple[str, ...]:
             what = "the file is empty"
             raise ValueError(what)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return external_names(data)
+            yield data
 
 
 def external_names(data: mmap.mmap | bytes) -> tuple[str, ...]:
     """Return what ``external_files`` returns, of a model in memory."""
-    return tuple(dict.fromkeys(_locations(data, 0, len(data), "model", 0)))
+    found = tuple(dict.fromkeys(_locations(data, 0, len(data), "model", 0)))
+    if any(_NO_FILE in name for name in found):
+        what = "a tensor lies at an address in memory, not in a file"
+        raise ValueError(what)
+    return found
 
 
 def _locations(data: mmap.mmap | bytes, start: int, end: int, message: str, depth: int) -> Iterator[str]:
     if depth > _DEPTH:
         what = "graphs are nested too deeply"
         raise ValueError(what)
-    for field, low, high in _fields(data, start, end):
-        inside = _INSIDE[message].get(field)
+    for field, wire, low, high in fields(data, start, end, numbers=False):
+        inside = _INSIDE[message].get(field) if wire == LENGTH else None
         if inside == "entry":
-            pair = {number: data[a:b] for number, a, b in _fields(data, low, high)}
+            pair = {number: data[a:b] for number, kind, a, b in fields(data, low, high) if kind == LENGTH}
             if pair.get(_KEY) == b"location":
                 yield pair.get(_VALUE, b"").decode("utf-8")
         elif inside is not None:
             yield from _locations(data, low, high, inside, depth + 1)
 
 
-def _fields(data: mmap.mmap | bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (field number, start, end) of every length-delimited field between ``at`` and ``end``."""
+def fields(data: mmap.mmap | bytes, at: int, end: int, *, numbers: bool = True) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (field number, wire type, start, end) of the content of every field between ``at`` and ``end``.
+
+    Args:
+        data: a message.
+        at: where to begin.
+        end: where to end.
+        numbers: also those that are no message, text or packed numbers; without them it is quick.
+
+    Raises:
+        ValueError: it is no well-formed protocol buffer.
+
+    """
     while at < end:
+        if not numbers and (run := _RUN.match(data, at, end)):
+            at = run.end()
+            continue
         begin = at
-        tag, at = _varint(data, at, end)
+        tag, at = varint(data, at, end)
         if (
             tag > _LARGEST_TAG or at - begin > _LONGEST_TAG
         ):  # protobuf cuts it to 32 bits, and would read another field than we do
             what = "the file is not an ONNX model: a field's number is out of range"
             raise ValueError(what)
-        kind = tag & 7
-        if kind == 0:
-            _, at = _varint(data, at, end)
-        elif kind in {1, 5}:
-            at += 8 if kind == 1 else 4
-        elif kind == 2:
-            size, at = _varint(data, at, end)
-            if at + size > end:
-                break
-            yield tag >> 3, at, at + size
-            at += size
+        kind, start = tag & 7, at
+        if kind == VARINT:
+            _, at = varint(data, at, end)
+        elif kind in {FIXED64, FIXED32}:
+            at += 8 if kind == FIXED64 else 4
+        elif kind == LENGTH:
+            size, start = varint(data, at, end)
+            at = start + size
         else:
             break
+        if at > end:
+            break
+        yield tag >> 3, kind, start, at
     if at != end:
         what = "the file is not an ONNX model: its protocol buffer is malformed"
         raise ValueError(what)
 
 
-def _varint(data: mmap.mmap | bytes, at: int, end: int) -> tuple[int, int]:
+def varint(data: mmap.mmap | bytes, at: int, end: int) -> tuple[int, int]:
+    """Return the number that begins at ``at``, and where it ends.
+
+    Raises:
+        ValueError: it runs past ``end``.
+
+    """
     value = shift = 0
     while at < end and shift < 70:
         byte = data[at]

@@ -1,8 +1,8 @@
 """Looks at files whose hashes are right before a library reads them: headers that would make it allocate or unpack without end.
 
 A hash says that a file is the one that was shipped; this says that whoever shipped it did not build a trap. Only sizes and headers
-are read. A file is looked at as what its name ends in, or as what it begins with where the ending says nothing: the artefact chose
-the name. What a runtime refuses safely by itself (deep JSON, damaged graphs) is left to it.
+are read, and of a graph the constants that are sizes. A file is looked at as what its name ends in, or as what it begins with where
+the ending says nothing: the artefact chose the name. What a runtime refuses safely by itself (deep JSON, damaged trees) is left to it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bakeoff.runtimes import _onnx_sizes
 from bakeoff.schema.errors import BundleError
 
 _LARGEST_TEXT = 256 << 20
@@ -23,7 +24,7 @@ _LARGEST_TEXT = 256 << 20
 _LARGEST_HEADER = 32 << 20
 _MEMBERS = 10_000
 _UNPACKED, _RATIO = 64 << 20, 100
-"""An archive may unpack to 64 MiB, or to a hundred times its size, whichever is more."""
+"""An archive may unpack, and the constants of a graph amount, to 64 MiB, or to a hundred times its size, whichever is more."""
 _ARRAY_HEADER = 1 << 16
 _SAFE_DTYPES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
@@ -128,6 +129,12 @@ def _safetensors(path: Path) -> str | None:
     return None if at == size - 8 - length else "declares tensors that do not fill it"
 
 
+def _onnx(path: Path) -> str | None:
+    """Compare what the constants of a graph say that it makes with its size: a runtime computes with constants when it loads."""
+    fits = _onnx_sizes.fits(path, max(_UNPACKED, _RATIO * path.stat().st_size))
+    return None if fits else "makes tensors far larger than its size"
+
+
 def _gguf(path: Path) -> str | None:
     """Look at the fixed part of a header (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md)."""
     with path.open("rb") as stream:
@@ -140,6 +147,7 @@ def _gguf(path: Path) -> str | None:
 
 _CHECKS: dict[str, Callable[[Path], str | None]] = {
     ".json": _text, ".txt": _text, ".xml": _text, ".npz": _archive, ".whl": _archive, ".safetensors": _safetensors, ".gguf": _gguf,
+    ".onnx": _onnx,
 }  # fmt: skip
 _MAGIC: dict[bytes, Callable[[Path], str | None]] = {
     b"PK\x03\x04": _archive,

@@ -28,6 +28,8 @@ _LARGEST_MANIFEST = 4 << 20
 _LARGEST_BESIDE = 64 << 10
 _LONGEST_PATH, _LONGEST_NAME, _DEEPEST = 1024, 255, 32
 _MOST_FILES = 10_000
+_IMPORTABLE = (".py", ".pyw", ".pyc", ".pyd", ".so", ".dll", ".dylib")
+"""Ends of names that Python or the loader of libraries would look for in a folder; no file of a bundle has one."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _ANEW = "ship it again from the study, or copy it again"
 Stamp = tuple[int, int, int, int, int]
@@ -259,8 +261,8 @@ def open_sealed(root: Path, trusted: tuple[bytes, ...] = (), expected: str | Non
         expected: the manifest's SHA-256, 64 hexadecimal digits, where another process has opened the bundle before.
 
     Raises:
-        BundleError: no bundle, another one than expected, not signed by whom it must be, or altered, missing, added or misplaced
-            files, all of them listed.
+        BundleError: no bundle, another one than expected, not signed by whom it must be, files that Python would import, or altered,
+            missing, added or misplaced files, all of them listed.
 
     """
     raw = _manifest_bytes(root)
@@ -283,6 +285,7 @@ def open_sealed(root: Path, trusted: tuple[bytes, ...] = (), expected: str | Non
         raise _at(root, error) from None
     if manifest.signer is not None:
         beside.append(SIGNATURE)
+    _refuse_code(root, manifest)
     stamps: dict[str, Stamp] = {}
     found = problems(root, manifest.files, beside, stamps)
     if found:
@@ -290,6 +293,14 @@ def open_sealed(root: Path, trusted: tuple[bytes, ...] = (), expected: str | Non
         what = f"the bundle is not as it was shipped: {listed}"
         raise BundleError(what, where=str(root), try_=_ANEW)
     return Sealed(root, raw, manifest, signature, stamps)
+
+
+def _refuse_code(root: Path, manifest: Manifest) -> None:
+    """Refuse files that Python would import, whoever signed: with the bundle as current folder, some programs would."""
+    found = [entry.path for entry in manifest.files if entry.path.casefold().endswith(_IMPORTABLE)]
+    if found:
+        what = f"the bundle holds files that Python would import: {', '.join(found[:8])}"
+        raise BundleError(what, where=str(root), try_="run nothing from inside of it: a bundle holds no code")
 
 
 def _at(root: Path, error: BundleError) -> BundleError:

@@ -88,7 +88,7 @@ class Manifest(Record):
     formats: tuple[str, ...] = Field((), description="Formats of the model files, an ensemble's members included.")
     weights: tuple[Weights, ...] = Field((), description="Pretrained weights inside.")
     measured_as: str | None = Field(
-        None, description="Format the trial measured, when the model was converted to another one to be shipped."
+        None, description="Format the trial measured, when the model was converted or split to be shipped."
     )
     contract: str | None = Field(None, description="SHA-256 of contract.json.")
     checksum: bool = Field(False, description="Whether manifest.sha256 lies beside the manifest.")

@@ -1,4 +1,4 @@
-"""``python -m bakeoff.serving BUNDLE``: the server alone, as the image of a bundle starts it."""
+"""``python -P -m bakeoff.serving BUNDLE``: the server alone, as the image of a bundle starts it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bakeoff.serving.server import serve
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser; every limit is a flag of its own name."""
-    parse = argparse.ArgumentParser(prog="python -m bakeoff.serving", description="Serve a bundle over HTTP.")
+    parse = argparse.ArgumentParser(prog="python -P -m bakeoff.serving", description="Serve a bundle over HTTP.")
     parse.add_argument("bundle", type=Path, help="folder written by 'bakeoff ship'")
     parse.add_argument("--host", default="127.0.0.1", help="address to bind (default: loopback only)")
     parse.add_argument("--port", type=int, default=8000, help="TCP port; 0 takes a free one")
@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server; return the exit code (0 stopped by a signal, 2 the user's mistake)."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     given = parser().parse_args(arguments)
-    limits = Limits(**{field.name: getattr(given, field.name) for field in fields(Limits)})
     try:
+        limits = Limits(**{field.name: getattr(given, field.name) for field in fields(Limits)})
         Keys.given(allowed=tuple(given.allow_endpoint)).export()
         serve(
             given.bundle, host=given.host, port=given.port, limits=limits, announce=_announce,

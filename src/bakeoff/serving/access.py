@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from bakeoff.schema.errors import UserError
 from bakeoff.serving.auth import VARIABLE, Keys
+from bakeoff.serving.problems import Problem
 from bakeoff.serving.rates import Rates
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ class Access:
     Attributes:
         keys: file of API keys; None asks nobody for one.
         no_keys: serve without keys although other machines can reach the server: a gateway in front decides who may ask.
-        public: paths that need no key besides the health checks, such as ``/metrics``.
-        rate: requests a second that one client (its key, or its address) may make; 0 for any number.
+        public: paths that need no key besides the health checks, such as ``/metrics``; the first slash may be left out.
+        rate: requests a second that one client (its key, or its address) may make, those with a wrong key included; 0 for any number.
         burst: requests it may make at once after a pause; 0 takes as many as it may make in two seconds.
         tls_certificate: PEM chain; with it the server speaks HTTPS only.
         tls_key: PEM private key of the certificate.
@@ -89,11 +91,22 @@ class Access:
     def guards(self, keys: Keys | None) -> list[Guard]:
         """Return what looks at each request before its body is read."""
         found: list[Guard] = []
+        rates = Rates(self.rate, self.burst or 2 * self.rate) if self.rate > 0 else None
         if keys is not None:
-            found.append(_locked(keys, _HEALTH.union(self.public)))
-        if self.rate > 0:
-            found.append(_limited(Rates(self.rate, self.burst or 2 * self.rate)))
+            found.append(_locked(keys, _HEALTH | self.paths, rates))
+        if rates is not None:
+            found.append(_limited(rates))
         return found
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """What ``public`` names, as routes are called."""
+        return frozenset("/" + path.lstrip("/") for path in self.public)
+
+    @property
+    def unguarded(self) -> bool:
+        """Whether nobody stands guard but the address: then a page that a browser of this machine shows could ask, see ``from_here``."""
+        return self._file is None and not self.no_keys
 
     def context(self) -> ssl.SSLContext | None:
         """Return what HTTPS needs, or None for HTTP.
@@ -133,10 +146,39 @@ def loopback(host: str) -> bool:
         return False
 
 
-def _locked(keys: Keys, public: frozenset[str]) -> Callable[[Request, Route], None]:
+def from_here(_: Request, origin: bytes) -> None:
+    """Refuse what a page of another site has a browser of this machine ask.
+
+    Browsers name the page's origin with every POST. That it is the very host that was asked proves nothing: a site may give its name
+    the address of the loopback interface (DNS rebinding), and then reads the answers, too.
+
+    Raises:
+        Problem: 403.
+
+    """
+    try:
+        host = urlsplit(origin.decode("ascii")).hostname or ""
+    except ValueError:
+        host = ""
+    if not (loopback(host) or host.endswith(".localhost")):
+        what = "a page of another site may not ask a server without API keys"
+        allowed = "pages of this machine; any with --api-keys, or with --no-keys where a gateway decides who may ask"
+        raise Problem(403, what, where="Origin", allowed=allowed)
+
+
+def _locked(keys: Keys, public: frozenset[str], rates: Rates | None) -> Callable[[Request, Route], None]:
     def guard(request: Request, route: Route) -> None:
-        if route.path not in public:
+        if route.path in public:
+            return
+        try:
             request.client = keys.client(request.header(b"authorization"), request.header(b"x-api-key"))
+        except Problem as problem:
+            refused = problem.with_traceback(None)
+        else:
+            return
+        if rates is not None:  # who guesses is nobody's client, but comes from somewhere
+            rates.take(request.peer, perf_counter())
+        raise refused
 
     return guard
 

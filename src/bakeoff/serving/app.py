@@ -27,6 +27,7 @@ from bakeoff.serving.service import Service
 Answer = tuple[int, bytes, bytes]
 """Status, body, content type."""
 Guard = Callable[[Request, "Route"], None]
+Check = Callable[[Request, bytes], None]
 
 _HTML = b"text/html; charset=utf-8"
 _LEFT = 499
@@ -73,6 +74,7 @@ class App:
 
     Attributes:
         guards: called with each request and its route before its body is read; whoever raises ``Problem`` refuses it.
+        checks: header → what looks at it before the body of a POST is read; whoever raises ``Problem`` refuses the request.
         keyed: whether one of the guards asks for an API key.
         probes: paths that are answered even where there are too many connections: whoever asks would restart the server.
         tracer: starts and ends a span per request when there is one.
@@ -90,6 +92,7 @@ class App:
         self.ready = False
         self.probes = _PROBES
         self.guards: list[Guard] = []
+        self.checks: dict[bytes, Check] = dict(_CHECKS)
         self.keyed = False
         self.tracer: Any = None
         self.journal: Journal | None = None
@@ -115,7 +118,7 @@ class App:
 
         def respond(request: Request) -> None:
             status, body, content = answer()
-            self.send(request, status, body, content, tuple(docs.HEADERS) if content is _HTML else ())
+            self.send(request, status, body, content)
 
         self.routes[path.encode()] = Route(path, "GET", respond)
 
@@ -129,8 +132,8 @@ class App:
         platform = f"bakeoff_{opened.manifest.runtime}"
         described = openinference.metadata(name, opened.version, platform, opened.manifest.inputs, len(self.classes))
         server = {"name": "bakeoff", "version": opened.manifest.bakeoff, "extensions": []}
-        self.get("/", lambda: (200, docs.page(opened.manifest, name, keyed=self.keyed), _HTML))
-        self.get("/docs", lambda: (200, docs.page(opened.manifest, name, keyed=self.keyed), _HTML))
+        for path in ("/", "/docs"):
+            self.routes[path.encode()] = Route(path, "GET", self._page)
         self.get("/healthz", lambda: (200, b'{"status":"alive"}', JSON))
         self.get("/readyz", self._readiness)
         self.get("/metrics", lambda: (200, *self.metrics.render()))
@@ -150,6 +153,10 @@ class App:
             self.post(f"{base}/infer", self._infer)
         if self.reader.text_column:
             chat.Chat(self)
+
+    def _page(self, request: Request) -> None:
+        body = docs.page(self.served.opened.manifest, self.served.name, keyed=self.keyed, base=request.base)
+        self.send(request, 200, body, _HTML, tuple(docs.HEADERS))
 
     def _readiness(self) -> Answer:
         if self.ready and self.engine.healthy:
@@ -197,10 +204,17 @@ class App:
             what, allowed = "this path does not take this method", "POST" if route.method == "POST" else "GET, HEAD"
             raise Problem(405, what, allowed=allowed, headers=((b"allow", allowed.encode()),))
         if route.method == "POST":
-            _check_body(request)
+            self._check(request)
         if route.computes and (refusal := self.batcher.refusal()) is not None:
             self.metrics.shed += 1
             raise refusal
+
+    def _check(self, request: Request) -> None:
+        checks = self.checks
+        for name, value in request.headers:
+            check = checks.get(name)
+            if check is not None:
+                check(request, value)
 
     def handle(self, request: Request) -> None:
         """Answer one complete request (``hub.Handler``)."""
@@ -219,6 +233,8 @@ class App:
         """Compute nothing more for a client that went away (``hub.Handler``)."""
         if request.job is not None:
             self.batcher.withdraw(request.job, Problem(_LEFT, "the client went away"))
+        elif request.span is not None:
+            self.tracer.end(request.span, _LEFT)
 
     def refuse(self, request: Request, problem: Problem) -> None:
         """Answer with a problem."""
@@ -234,7 +250,8 @@ class App:
         """Send and count an answer."""
         route = request.route
         self.metrics.request(route.path if route is not None else "unknown", status)
-        if route is not None and route.computes:
+        # refusals are fast: among the answers they would make overload look well
+        if route is not None and route.computes and status < 300:
             self.metrics.latency.observe(perf_counter() - request.started)
         if request.span is not None:
             self.tracer.end(request.span, status, rows=request.rows, queue_seconds=request.waited)
@@ -307,21 +324,32 @@ class App:
         logger.error("fault: %s at %s", type(error).__name__, where)
 
 
-def _check_body(request: Request) -> None:
-    """Refuse bodies that are not plain JSON; note how long the client will wait."""
-    for name, value in request.headers:
-        if name == b"content-type":
-            if value != JSON and value.split(b";", 1)[0].strip().lower() != JSON:
-                what = "the body must be JSON"
-                raise Problem(415, what, where="Content-Type", allowed="application/json")
-        elif name == b"content-encoding":
-            if value.strip().lower() != b"identity":
-                what = "compressed bodies are not taken"
-                raise Problem(415, what, where="Content-Encoding", allowed="identity")
-        elif name == b"inference-header-content-length":
-            what = "binary tensors are not supported"
-            raise Problem(400, what, where="Inference-Header-Content-Length", allowed="JSON data")
-        elif name in _PATIENCE:
-            if not value.isdigit() or len(value) > 9:
-                raise Problem(400, "must be whole milliseconds", where=name.decode(), allowed="1 to 999999999")
-            request.due = request.started + int(value) / 1000.0
+def _json(_: Request, value: bytes) -> None:
+    if value != JSON and value.split(b";", 1)[0].strip().lower() != JSON:
+        what = "the body must be JSON"
+        raise Problem(415, what, where="Content-Type", allowed="application/json")
+
+
+def _plain(_: Request, value: bytes) -> None:
+    if value.strip().lower() != b"identity":
+        what = "compressed bodies are not taken"
+        raise Problem(415, what, where="Content-Encoding", allowed="identity")
+
+
+def _no_tensors(_: Request, __: bytes) -> None:
+    what = "binary tensors are not supported"
+    raise Problem(400, what, where="Inference-Header-Content-Length", allowed="JSON data")
+
+
+def _patience(name: str, request: Request, value: bytes) -> None:
+    """Note how long the client will wait."""
+    if not value.isdigit() or len(value) > 9:
+        raise Problem(400, "must be whole milliseconds", where=name, allowed="1 to 999999999")
+    request.due = request.started + int(value) / 1000.0
+
+
+_CHECKS: dict[bytes, Check] = {
+    b"content-type": _json, b"content-encoding": _plain, b"inference-header-content-length": _no_tensors,
+    **{name: partial(_patience, name.decode()) for name in _PATIENCE},
+}  # fmt: skip
+"""What keeps bodies that are not plain JSON away."""

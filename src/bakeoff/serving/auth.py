@@ -86,7 +86,7 @@ class Keys:
 
         """
         given = api_key
-        if given is None and authorization is not None and authorization[:7].lower() == _BEARER:
+        if not given and authorization is not None and authorization[:7].lower() == _BEARER:
             given = authorization[7:].strip()
         # looked up by hash: how long that takes tells nothing about the keys themselves
         name = self._names.get(hashlib.sha256(given).digest()) if given else None

@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from time import perf_counter, thread_time
 from typing import Any
 
-from bakeoff.serving.computing import Compute, Outcome, Row
+from bakeoff.serving.computing import AbsentError, Compute, LostError, Outcome, Row
 from bakeoff.serving.curve import Tuner
+from bakeoff.serving.parsing import refused
 from bakeoff.serving.pressure import Pressure
 from bakeoff.serving.problems import Problem
 
@@ -66,6 +67,7 @@ class Batcher:
     Attributes:
         tuner: learns from the batches how large they should be, if set.
         clock: of what a batch costs, read in the thread that computes it.
+        failing: the last batch failed altogether: the model does not answer the canary either, or there is nothing to compute with.
 
     """
 
@@ -84,6 +86,8 @@ class Batcher:
         self._lock = threading.Lock()
         self._bells: list[Any] = []
         self._open: set[Job] = set()
+        self.failing = False
+        self._canary: Job | None = None
         self._stopped = self._scheduled = False
         self.waiting = self.computing = self._ahead = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -167,6 +171,11 @@ class Batcher:
             assert self._loop is not None  # noqa: S101 - start() comes first
             self._loop.call_soon(self._wake)
         return job
+
+    def look_again(self, row: Any, due: float) -> None:  # noqa: ANN401 - as ``join`` takes it
+        """Compute a row that the model can answer, if the last batch failed and nobody waits: a server that is not ready is not asked."""
+        if self.failing and not self._open:
+            self._canary = self.submit([row], due, _nothing)
 
     def expire(self, now: float) -> None:
         """Answer requests that are overdue with 504; rows of theirs that still wait are dropped."""
@@ -309,10 +318,13 @@ class Batcher:
         with self._lock:
             self.computing -= rows
         self._on_batch(rows, seconds)
+        self.failing = isinstance(outcome, BaseException)
         if isinstance(outcome, BaseException):
-            self._on_fault(outcome)
+            if pieces[-1][0] is not self._canary:  # nobody asked, and the fault it looks after is counted
+                self._on_fault(outcome)
+            gone = isinstance(outcome, AbsentError | LostError)
             for job, _, _ in pieces:
-                self._close(job, Problem(500, "the model failed"))
+                self._close(job, _absent() if gone else Problem(500, "the model failed"))
             return
         self.pressure.learn(rows, seconds)
         first, _, stop = pieces[0]
@@ -347,14 +359,18 @@ class Batcher:
             return
         self._open.discard(job)
         if problem is None and job.bad:
-            where = ", ".join(f"row {index}" for index in sorted(job.bad)[:8])
-            problem = Problem(422, "the model cannot process this row", where=where)
+            problem = refused(job.rows, job.bad)
         job.done(job, problem)
 
 
 def _late() -> Problem:
     what = "the model did not answer in time"
     return Problem(504, what)
+
+
+def _absent() -> Problem:
+    what = "there is nothing to compute with at the moment; try again"
+    return Problem(503, what, headers=((b"retry-after", b"1"),))
 
 
 def _nothing(*_: object) -> None:

@@ -37,11 +37,11 @@ class AbsentError(BakeoffError):
 
 @dataclass(slots=True)
 class Outcome:
-    """Labels and probabilities of a batch; ``bad`` holds the places of rows that could not be computed."""
+    """Labels and probabilities of a batch; ``bad`` holds the places of rows that could not be computed, and what was raised."""
 
     labels: list[int]
     probabilities: list[list[float]]
-    bad: set[int] = field(default_factory=set)
+    bad: dict[int, Exception] = field(default_factory=dict)
 
 
 class Compute:
@@ -52,11 +52,12 @@ class Compute:
         classes: number of classes.
         canary: rows the model handles; they tell a bad row from a broken model.
 
+    A row is to blame only if the model answers something after it: other rows of the batch or, where there are none, the canary.
     """
 
     def __init__(self, predictor: Predictor, classes: int, canary: Sequence[Row]) -> None:
         self.predictor, self._classes, self._canary = predictor, classes, canary
-        self._healthy = False
+        self._doubted = False
 
     def run(self, rows: Sequence[Row]) -> Outcome:
         """Return the answers.
@@ -70,21 +71,25 @@ class Compute:
         except AbsentError:
             raise
         except Exception as error:  # noqa: BLE001 - a model may raise anything; the rows to blame are found below
-            self._healthy = False
+            self._doubted = True
             return self._search(rows, error)
         return Outcome(labels.tolist(), probabilities.tolist())
 
     def _search(self, rows: Sequence[Row], error: Exception) -> Outcome:
-        bad: set[int] = set()
+        bad: dict[int, Exception] = {}
         if isinstance(
             error, LostError
         ):  # whoever killed it may not have been these rows: once more before any is blamed
             labels, probabilities = self._bisect(rows, bad)
         else:
+            if len(rows) > 1:  # a broken model, an endpoint that is down, is not asked for every half
+                self._ask(error)
             labels, probabilities = self._split(rows, bad, error)
+        if self._doubted:
+            self._ask(error)
         return Outcome(labels.tolist(), probabilities.tolist(), bad)
 
-    def _bisect(self, rows: Sequence[Row], bad: set[int]) -> Answer:
+    def _bisect(self, rows: Sequence[Row], bad: dict[int, Exception]) -> Answer:
         try:
             return self._checked(rows)
         except AbsentError:
@@ -94,24 +99,27 @@ class Compute:
         except Exception as error:  # noqa: BLE001 - as above
             return self._split(rows, bad, error)
 
-    def _singly(self, rows: Sequence[Row], bad: set[int]) -> Answer:
+    def _singly(self, rows: Sequence[Row], bad: dict[int, Exception]) -> Answer:
         """Compute row by row: each half that died would cost another load of the model, each row alone costs little."""
         found: list[Answer] = []
         for at in range(len(rows)):
-            alone: set[int] = set()
+            alone: dict[int, Exception] = {}
             found.append(self._bisect(rows[at : at + 1], alone))
-            bad.update(at + index for index in alone)
+            bad.update((at + index, error) for index, error in alone.items())
         return np.concatenate([labels for labels, _ in found]), np.concatenate([shares for _, shares in found])
 
-    def _split(self, rows: Sequence[Row], bad: set[int], error: Exception) -> Answer:
+    def _split(self, rows: Sequence[Row], bad: dict[int, Exception], error: Exception) -> Answer:
         if len(rows) == 1:
-            self._blame(error)
-            bad.add(0)
+            if self._doubted:
+                self._ask(error)
+            else:
+                self._doubted = True  # until something is answered
+            bad[0] = error
             return np.zeros(1, np.int64), np.zeros((1, self._classes))
         half = len(rows) // 2
-        right: set[int] = set()
+        right: dict[int, Exception] = {}
         first, second = self._bisect(rows[:half], bad), self._bisect(rows[half:], right)
-        bad.update(index + half for index in right)
+        bad.update((index + half, error) for index, error in right.items())
         return np.concatenate((first[0], second[0])), np.concatenate((first[1], second[1]))
 
     def _checked(self, rows: Sequence[Row]) -> Answer:
@@ -122,14 +130,12 @@ class Compute:
         if not np.isfinite(probabilities).all():
             message = "the model returned a number that is not finite"
             raise ValueError(message)
+        self._doubted = False
         return labels, probabilities
 
-    def _blame(self, error: Exception) -> None:
-        """Raise ``error`` again when the model fails on a row it is known to handle: then the row is not to blame."""
-        if self._healthy:
-            return
+    def _ask(self, error: Exception) -> None:
+        """Raise ``error`` again when the model fails on a row it is known to handle: then no other row is to blame."""
         try:
             self._checked(self._canary)
         except Exception:  # noqa: BLE001 - any failure of the canary means the model is broken
             raise error from None
-        self._healthy = True

@@ -6,20 +6,24 @@ batch size is not a setting: it is the smallest one that is as cheap per row as 
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import math
 import statistics
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Any
 
 import orjson
 
+from bakeoff.schema.errors import BundleError
 from bakeoff.serving.computing import Predictor
-from bakeoff.serving.model import Opened
+from bakeoff.serving.model import Opened, Row
 from bakeoff.serving.parsing import Reader
 from bakeoff.serving.problems import Problem
 
@@ -177,20 +181,29 @@ def _no_costs() -> tuple[deque[float], deque[float]]:
 
 
 def sample(reader: Reader, opened: Opened) -> tuple[list[Any], str]:
-    """Return rows in the reader's form: of the contract where the bundle has them, else made up."""
+    """Return rows in the reader's form: of the contract where the bundle has them, else made up.
+
+    Raises:
+        BundleError: the contract's rows are damaged.
+
+    """
     found: list[Any] = []
     path = opened.path(ROWS)
-    if path is not None:
-        with gzip.open(path, "rb") as stream:
-            lines = stream.read(_READ).splitlines()[:-1][:_SAMPLE]  # the last line may be cut
-        for line in lines:
-            try:
-                found.append(
-                    reader.row({k: v for k, v in orjson.loads(line)["row"].items() if k in reader.names}, "row")
-                )
-            except (Problem, KeyError, ValueError, AttributeError):
-                continue  # the contract's rows are older than the server's limits
+    for row in _stored(path) if path is not None else ():
+        with contextlib.suppress(Problem):  # the contract's rows are older than the server's limits
+            found.append(reader.row({name: value for name, value in row.items() if name in reader.names}, "row"))
     if found:
         return found, "contract"
     values: dict[str, Any] = {"text": _WORDS * 3, "number": 0.5, "category": "a"}
     return [reader.row({column.name: values[column.kind] for column in opened.manifest.inputs}, "row")], "made-up"
+
+
+def _stored(path: Path) -> list[Row]:
+    """Return the first rows of the contract, as they were written."""
+    try:
+        with gzip.open(path, "rb") as stream:
+            lines = stream.read(_READ).splitlines()[:-1][:_SAMPLE]  # the last line may be cut
+        return [dict(orjson.loads(line)["row"]) for line in lines]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
+        what = f"{ROWS} is damaged: {type(error).__name__}"
+        raise BundleError(what, where=str(path.parent)) from None

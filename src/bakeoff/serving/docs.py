@@ -52,17 +52,24 @@ HEADERS = [
 ]
 
 
-def page(manifest: Manifest, name: str, *, keyed: bool = False) -> bytes:
-    """Return the HTML of the page, Chinese and English side by side; ``keyed``: the form asks for an API key, which it keeps nowhere."""
+def page(manifest: Manifest, name: str, *, keyed: bool = False, base: str = "") -> bytes:
+    """Return the HTML of the page, Chinese and English side by side.
+
+    Args:
+        manifest: of the bundle.
+        name: of the model.
+        keyed: the form asks for an API key, which it keeps nowhere, and the examples show one.
+        base: where the client reached the server: scheme and host; empty when that is not known.
+
+    """
     columns = "".join(
         f"<tr><td><code>{escape(column.name)}</code></td><td>{escape(_KINDS[column.kind])}</td></tr>"
         for column in manifest.inputs
     )
     classes = " · ".join(f"<code>{escape(label)}</code>" for label in manifest.classes)
-    row = json.dumps({"row": _example(manifest)}, ensure_ascii=False)
-    infer = json.dumps(
-        {"inputs": [_tensor(column.name, column.kind) for column in manifest.inputs]}, ensure_ascii=False
-    )
+    tensors = [_tensor(column.name, column.kind) for column in manifest.inputs]
+    row = _curl({"row": _example(manifest)}, f"{base or _SOMEWHERE}/v1/predict", keyed=keyed)
+    infer = _curl({"inputs": tensors}, f"{base or _SOMEWHERE}/v2/models/{name}/infer", keyed=keyed)
     links = "".join(
         f'<a href="{path}">{path}</a>'
         for path in ("openapi.json", "v1/contract", "v1/status", "metrics", "readyz", "v2")
@@ -75,19 +82,22 @@ def page(manifest: Manifest, name: str, *, keyed: bool = False) -> bytes:
 <h2>输入列 Input columns</h2><table>{columns}</table><p class="soft">缺少的列与 null 视为缺失。 Absent columns and null are missing values.</p>
 <h2>输出 Classes</h2><p>{classes}</p>
 <h2>试一试 Try it</h2><form id="try">{_fields(manifest)}{key}<button>预测 Predict</button></form><pre id="out"></pre>
-<h2>POST v1/predict</h2><pre>curl -H 'Content-Type: application/json' -d '{escape(_quoted(row))}' http://127.0.0.1:8000/v1/predict</pre>
+<h2>POST v1/predict</h2><pre>{escape(row)}</pre>
 <p class="soft">多行 Several rows: <code>{{"rows": [ … ]}}</code></p>
-<h2>Open Inference Protocol v2</h2><pre>curl -H 'Content-Type: application/json' -d '{escape(_quoted(infer))}' \
-http://127.0.0.1:8000/v2/models/{escape(name)}/infer</pre>
+<h2>Open Inference Protocol v2</h2><pre>{escape(infer)}</pre>
 <script>{_SCRIPT}</script></body></html>""".encode()
 
 
 _KEY = '<label for="key">API 密钥 API key</label><input type="password" id="key" autocomplete="off">'
+_SOMEWHERE = "http://HOST:PORT"
 _KINDS = {"text": "文本 text", "number": "数值 number", "category": "类别 category"}
 
 
-def _quoted(text: str) -> str:
-    return text.replace("'", "'\\''")
+def _curl(document: dict[str, Any], url: str, *, keyed: bool) -> str:
+    """Return a command to copy; the key comes from a variable, so that it is in no history."""
+    key = ' -H "X-API-Key: $KEY"' if keyed else ""
+    body = json.dumps(document, ensure_ascii=False).replace("'", "'\\''")
+    return f"curl -H 'Content-Type: application/json'{key} -d '{body}' {url}"
 
 
 def _value(kind: str) -> str | float:

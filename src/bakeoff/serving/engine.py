@@ -37,11 +37,13 @@ _SHARED = frozenset({"onnxruntime"})
 _OVERLAP = 1.5
 """Two threads that finish in less than 1.5 times the time of one overlap: the model lets go of the interpreter."""
 _LOOKS = 3
+_BUSY = 0.5
+"""Share of the time of a batch that this process computed, below which somebody else did."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Computing:
-    """How to compute; flags of ``python -m bakeoff.serving``.
+    """How to compute; flags of ``python -P -m bakeoff.serving``.
 
     Attributes:
         threads: threads of one copy of the model; the contract's when None.
@@ -69,17 +71,19 @@ class Engine:
         size: rows of a batch.
         measured: the batch curve, where there is one.
         pool: the worker processes, where there are any.
+        clock: of what a batch costs, read by the thread that asks for it; see ``_clock``.
 
     """
 
     def __init__(
         self, service: Service, predictors: list[Predictor] | None = None, *, mode: Mode = "threads", size: int | None = None,
-        measured: curve.Curve | None = None, pool: Pool | None = None,
+        measured: curve.Curve | None = None, pool: Pool | None = None, clock: Callable[[], float] = time.perf_counter,
     ) -> None:  # fmt: skip
         self.service, self.mode = service, mode
         self.predictors = predictors or [service.served.classifier]
         self.size = size or service.limits.batch or curve.MOST
-        self.measured, self._pool = measured, pool
+        self.measured, self._pool, self.clock = measured, pool, clock
+        self._batcher: Batcher | None = None
         self.started = time.time()
         # the model itself: one that is spread over stages or replicas can tell how they fare
         self._spread: Any = getattr(self.predictors[0], "predictor", None)
@@ -91,8 +95,18 @@ class Engine:
 
     @property
     def healthy(self) -> bool:
-        """False while the stages or all replicas of the model are gone and cannot be started again."""
-        return bool(getattr(self._spread, "healthy", True))
+        """Whether rows can be computed now, as far as that is known without computing any.
+
+        The last batch did not fail altogether, and where stages, replicas or processes compute, there are some.
+        """
+        if self._batcher is not None and self._batcher.failing:
+            return False
+        return all(getattr(part, "healthy", True) for part in (self._spread, self._pool))
+
+    def look_again(self) -> None:
+        """Find out whether what failed altogether has come back; called about once a second."""
+        if self._batcher is not None:
+            self._batcher.look_again(self.service.row, time.perf_counter() + self.service.limits.request_seconds)
 
     def batcher(self, on_batch: Callable[[int, float], None], on_fault: Callable[[BaseException], None]) -> Batcher:
         """Return the queue with what computes behind it; ``start`` is the caller's."""
@@ -103,7 +117,8 @@ class Engine:
             pressure=Pressure(len(computes), _longest_wait(self.service), row, self.size), inline=self.mode == "inline",
             on_batch=on_batch, on_fault=on_fault,
         )  # fmt: skip
-        batcher.tuner, batcher.clock = self._tuner(), self._clock()
+        batcher.tuner, batcher.clock = self._tuner(), self.clock
+        self._batcher = batcher
         return batcher
 
     def _tuner(self) -> curve.Tuner | None:
@@ -112,11 +127,6 @@ class Engine:
             return None
         longest = longest_batch(self.service)
         return curve.Tuner(self.size, curve.MOST, min(longest, curve.INLINE) if self.mode == "inline" else longest)
-
-    def _clock(self) -> Callable[[], float]:
-        """Return the clock of what a batch costs: this thread's CPU time, or the wall's where others compute."""
-        alone = self.mode in {"inline", "threads"} and self.service.served.opened.contract.threads == 1
-        return time.thread_time if alone else time.perf_counter
 
     def status(self, batcher: Batcher) -> dict[str, Any]:
         """Return what ``/v1/status`` shows: the curve, what was chosen from it, and how it goes."""
@@ -197,7 +207,17 @@ def build(opened: Opened, limits: Limits, how: Computing) -> Engine:
         predictors += [
             served.classifier if shared else model.load(opened, how.threads).classifier for _ in range(replicas - 1)
         ]
-    return Engine(service, predictors, mode=mode, size=size, measured=measured)
+    clock = _clock(measured, how.threads or opened.contract.threads)
+    return Engine(service, predictors, mode=mode, size=size, measured=measured, clock=clock)
+
+
+def _clock(measured: curve.Curve, threads: int) -> Callable[[], float]:
+    """Return the clock of what a batch costs: the CPU time of the thread that computes it, or the wall's where others compute.
+
+    Others are more threads, an accelerator or an endpoint: while those compute, the time passes and this process is idle.
+    """
+    alone = threads == 1 and any(point.cpu > _BUSY * point.wall for point in measured.points)
+    return time.thread_time if alone else time.perf_counter
 
 
 def _measured(

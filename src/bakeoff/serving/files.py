@@ -1,7 +1,8 @@
 """A whole file through a bundle's model: rows in, answers out, in memory that does not grow with the file.
 
-A row that cannot be read or answered gets its error in its own line; the others are answered. Answers are the server's: the same
-model, the same rule, the same labels.
+A row that cannot be read or answered gets its error in its own line; the others are answered. A model that answers nothing any more
+ends the run instead: its errors are not the rows', and what was answered before is kept. Answers are the server's: the same model, the
+same rule, the same labels.
 """
 
 from __future__ import annotations
@@ -19,16 +20,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from bakeoff.data.cells import row_of
 from bakeoff.data.examples import Row
 from bakeoff.data.stream import STDIN, Record, Rows, open_rows
-from bakeoff.data.transforms.rule import Classifier
 from bakeoff.schema.base import Record as Frozen
-from bakeoff.schema.errors import BakeoffError, DataError, UserError
-from bakeoff.serving.model import Opened, load, open_bundle
+from bakeoff.schema.errors import BakeoffError, BundleError, DataError, UserError
+from bakeoff.serving.computing import Compute
+from bakeoff.serving.model import Opened, Served, load, open_bundle
 from bakeoff.serving.outfile import Growing
 
 Format = Literal["csv", "jsonl"]
@@ -88,6 +88,15 @@ class Predicted(Frozen):
     seconds: float
     already: bool = Field(False, description="The file of answers was complete before; nothing was done.")
 
+    @property
+    def fruitless(self) -> bool:
+        """Whether there were rows and not one of them was answered."""
+        return 0 < self.rows == self.failed
+
+
+class _BrokenError(Exception):
+    """The model does not answer a row that it has answered before."""
+
 
 Progress = Callable[[int, int, int | None], None]
 """(rows answered, position in the input, its total or None)."""
@@ -99,7 +108,7 @@ def predict_file(job: Job, progress: Progress = lambda *_: None) -> Predicted:
     Raises:
         UserError: the target exists, or an earlier run cannot be gone on with.
         DataError: the source cannot be read, or lacks a column the model reads.
-        BundleError: the bundle is altered or does not load.
+        BundleError: the bundle is altered or does not load, or its model stops answering; what was answered is kept to go on from.
 
     """
     _check(job)
@@ -112,12 +121,14 @@ def predict_file(job: Job, progress: Progress = lambda *_: None) -> Predicted:
         )  # fmt: skip
     with open_rows(job.source, encoding=job.encoding) as rows:
         _check_columns(job, rows, opened)
-        with closing(_out(job, opened)) as out, closing(load(opened, job.threads).classifier) as classifier:
-            done = out.start.rows
-            for _ in islice(iter(rows), done):
-                pass
-            _pump(_Answers(classifier, opened, job), rows, out, job, progress)
-            note = out.finish()
+        with closing(_out(job, opened)) as out:
+            served = load(opened, job.threads)
+            with closing(served.classifier):
+                done = out.start.rows
+                for _ in islice(iter(rows), done):
+                    pass
+                _pump(_Answers(served, job), rows, out, job, progress)
+                note = out.finish()
     return Predicted(
         target=str(job.target), model=opened.manifest.candidate, rows=note.rows, failed=note.failed, resumed_from=done,
         seconds=time.monotonic() - begun,
@@ -125,11 +136,21 @@ def predict_file(job: Job, progress: Progress = lambda *_: None) -> Predicted:
 
 
 def _pump(answers: _Answers, rows: Rows, out: Growing | _Stdout, job: Job, progress: Progress) -> None:
-    """Move rows from the source to the target, a durable block about once a second."""
+    """Move rows from the source to the target, a durable block about once a second.
+
+    Raises:
+        BundleError: the model answers nothing any more.
+
+    """
     block: list[str] = [] if out.start.bytes else [answers.header()]
     count, failed, total, since = 0, 0, out.start.rows, time.monotonic()
     for batch in _batches(rows, job.batch):
-        said = answers.of(batch)
+        try:
+            said = answers.of(batch)
+        except _BrokenError as error:
+            out.append("".join(block).encode(), count, failed)
+            what = f"the model answers nothing any more, from row {total + count + 1} on: {error}"
+            raise BundleError(what, where=str(job.bundle), try_=_after(job, total + count)) from error.__cause__
         block += [answers.line(record, one) for record, one in zip(batch, said, strict=True)]
         count, failed = count + len(batch), failed + sum(isinstance(one, str) for one in said)
         progress(total + count, rows.position(), rows.total)
@@ -149,12 +170,18 @@ def _batches(rows: Rows, size: int) -> Iterator[list[Record]]:
 class _Answers:
     """Computes answers and writes them as lines."""
 
-    def __init__(self, classifier: Classifier, opened: Opened, job: Job) -> None:
-        self._classifier, self._job = classifier, job
-        self._inputs, self._classes = opened.manifest.inputs, opened.manifest.classes
+    def __init__(self, served: Served, job: Job) -> None:
+        self._job = job
+        self._inputs, self._classes = served.opened.manifest.inputs, served.opened.manifest.classes
+        self._compute = Compute(served.classifier, len(self._classes), [served.canary])
 
     def of(self, batch: Sequence[Record]) -> list[Said]:
-        """Return one answer a record."""
+        """Return one answer a record.
+
+        Raises:
+            _BrokenError: the model is to blame, not a row.
+
+        """
         said: list[Said] = ["" for _ in batch]
         readable: list[int] = []
         rows: list[Row] = []
@@ -171,24 +198,17 @@ class _Answers:
         return said
 
     def _computed(self, rows: Sequence[Row]) -> list[Said]:
-        """Compute rows together; when that fails, half of them and half again, until the guilty ones are alone."""
         if not rows:
             return []
         try:
-            labels, probabilities = self._classifier.predict(rows)
-            if not np.isfinite(probabilities).all():
-                message = "the model's answer is not finite"
-                raise ValueError(message)
-        except Exception as error:  # noqa: BLE001 - whatever a model raises on one row must not end the file
-            if len(rows) == 1:
-                what = str(error) if isinstance(error, BakeoffError | ValueError) else type(error).__name__
-                return [f"the model cannot answer: {' '.join(what.split())[:200]}"]
-            middle = len(rows) // 2
-            return self._computed(rows[:middle]) + self._computed(rows[middle:])
-        found: list[Said] = []
-        for index, shares in zip(labels.tolist(), probabilities.tolist(), strict=True):
-            found.append((self._classes[index], shares[index], shares))
-        return found
+            outcome = self._compute.run(rows)
+        except Exception as error:  # a model may raise anything
+            raise _BrokenError(_short(error)) from error
+        answered = zip(outcome.labels, outcome.probabilities, strict=True)
+        return [
+            f"the model cannot answer: {_short(outcome.bad[at])}" if at in outcome.bad else (self._classes[label], shares[label], shares)
+            for at, (label, shares) in enumerate(answered)
+        ]  # fmt: skip
 
     def header(self) -> str:
         """Return the first line; nothing for JSON lines."""
@@ -241,6 +261,18 @@ class _Stdout:
         pass
 
 
+def _short(error: Exception) -> str:
+    what = str(error) if isinstance(error, BakeoffError | ValueError) else type(error).__name__
+    return " ".join(what.split())[:200]
+
+
+def _after(job: Job, rows: int) -> str:
+    """Say what to do once the model answers again."""
+    if not _rewindable(job):
+        return "the rows from there on, once it answers again"
+    return f"the same with --resume, once it answers again: {rows} rows are done and kept"
+
+
 def _out(job: Job, opened: Opened) -> Growing | _Stdout:
     if job.target == STDIN:
         return _Stdout()
@@ -259,12 +291,16 @@ def _check(job: Job) -> None:
     if job.batch < 1:
         what = "--batch must be at least 1"
         raise UserError(what, got=job.batch)
-    if job.resume and (STDIN in {job.source, job.target} or not job.source.is_file()):
+    if job.resume and not _rewindable(job):
         what = "--resume needs files on both sides: pipes, standard input and output cannot be wound back"
         raise UserError(what)
     if job.target != STDIN and job.target.exists() and not (job.force or job.resume):
         what = "the file exists already"
         raise UserError(what, where=str(job.target), try_="another name with -o, --force to replace it, or --resume")
+
+
+def _rewindable(job: Job) -> bool:
+    return STDIN not in {job.source, job.target} and job.source.is_file()
 
 
 def _check_columns(job: Job, rows: Rows, opened: Opened) -> None:

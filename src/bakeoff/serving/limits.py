@@ -1,11 +1,15 @@
-"""What one server accepts; every number is a flag of ``python -m bakeoff.serving``."""
+"""What one server accepts; every number is a flag of ``python -P -m bakeoff.serving``."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from bakeoff.schema.errors import UserError
+
+_MAY_BE_NONE = frozenset({"batch", "queue", "queue_seconds", "drain_seconds", "stop_seconds"})
+"""Limits of which 0 has a meaning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,9 @@ class Limits:
         drain_seconds: time between "not ready" and closing the listening socket after SIGTERM.
         stop_seconds: time in-flight requests get after that.
 
+    Raises:
+        UserError: a number that is none, or leaves nothing that could be served.
+
     """
 
     body: int = 4 << 20
@@ -45,12 +52,21 @@ class Limits:
     drain_seconds: float = 0.0
     stop_seconds: float = 30.0
 
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense: no time is later than NaN, and nobody waits for infinity."""
+        for name in (field.name for field in fields(self)):
+            value, zero = getattr(self, name), name in _MAY_BE_NONE
+            if not 0 <= value < math.inf or not (value or zero):
+                allowed = f"a finite number {'of at least' if zero else 'above'} 0"
+                what = "nothing can be served within this limit"
+                raise UserError(what, where=f"limit {name.replace('_', '-')}", got=f"{value:g}", allowed=allowed)
+
 
 def limits_of(pairs: Sequence[str]) -> Limits:
     """Read ``NAME=VALUE`` pairs, as ``bakeoff serve --limit`` takes them.
 
     Raises:
-        UserError: there is no such limit, or the value is no number of its kind.
+        UserError: there is no such limit, or the value is no number of its kind or makes no sense.
 
     """
     kinds: dict[str, type[int | float]] = {

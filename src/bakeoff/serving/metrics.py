@@ -79,7 +79,7 @@ class Metrics:
             requests.add_metric([route, str(status)], count)
         yield requests
         yield HistogramMetricFamily(
-            "bakeoff_request_seconds", "Seconds from the parsed request line to the answer, prediction routes.",
+            "bakeoff_request_seconds", "Seconds from the parsed request line to the answer, predictions that were made (status 2xx).",
             buckets=self.latency.buckets(), sum_value=self.latency.sum,
         )  # fmt: skip
         yield HistogramMetricFamily(

@@ -158,7 +158,7 @@ def _screened(opened: Opened) -> None:
     for entry in opened.manifest.files:
         name = entry.path.removesuffix(SUFFIX) if opened.memory else entry.path
         path = opened.path(name)
-        if path is not None and name.startswith(("model/", "wheels/")):
+        if path is not None and (name.startswith(("model/", "wheels/")) or name.endswith(".onnx")):
             screen(path, name)
 
 
@@ -177,7 +177,7 @@ def load(opened: Opened, threads: int | None = None, loader: Loader | None = Non
     """
     from bakeoff.runtimes.loading import load_predictor
 
-    endpoints.check(_artifacts(opened), opened.endpoints, trusted=opened.sealed.signature.state == "trusted")
+    endpoints.check(artifacts(opened), opened.endpoints, trusted=opened.sealed.signature.state == "trusted")
     try:
         predictor = (loader or load_predictor)(
             opened.artifact, opened.directory, opened.manifest.runtime, threads or opened.contract.threads
@@ -202,7 +202,7 @@ def load(opened: Opened, threads: int | None = None, loader: Loader | None = Non
     return Served(opened, classifier, canary)
 
 
-def _artifacts(opened: Opened) -> list[Artifact]:
+def artifacts(opened: Opened) -> list[Artifact]:
     """Return what describes the model, and every member of an ensemble."""
     found = [opened.artifact]
     for entry in opened.manifest.files:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,8 +43,8 @@ _STARTING = 300.0
 """Seconds the first replica may take: it may have to fetch the bundle."""
 _UPSCALE, _DOWNSCALE = 5.0, 60.0
 """Seconds that more, or less, must be needed before replicas are added or taken away."""
-_MEASURE = 0.5
-"""Seconds spent on the batch curve, about: batches travel, so more of them are needed than at home."""
+_MEASURE = 1.0
+"""Seconds on the clock spent on the batch curve, about: batches travel, so more of them are needed than at home."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ class Replica:
     def seconds(self, batch: int) -> float:
         """Return what a batch takes here, travel not counted."""
         service = self._service
-        found = curve.measure(service.served.classifier, service.reader, self._opened, most=batch, seconds=_MEASURE / 2)
+        found = curve.measure(service.served.classifier, service.reader, self._opened, most=batch, seconds=_MEASURE / 4)
         return found.row(batch) * batch
 
 
@@ -121,11 +122,13 @@ class Replicas:
     Args:
         handle: Ray Serve's.
         seconds: time a batch may take.
+        lost: takes Ray's names of the replicas that were found dead.
 
     """
 
-    def __init__(self, handle: Any, seconds: float) -> None:  # noqa: ANN401 - Ray's
+    def __init__(self, handle: Any, seconds: float, lost: set[str] | None = None) -> None:  # noqa: ANN401 - Ray's
         self._handle, self._seconds = handle, seconds
+        self._lost = set() if lost is None else lost
 
     def predict(self, rows: Sequence[Any]) -> Answer:
         """Compute a batch in one of them.
@@ -152,6 +155,8 @@ class Replicas:
             message = f"the model failed in its replica: {type(error.cause).__name__}"
             raise ValueError(message) from None
         except (ray.exceptions.RayError, RayServeException, TimeoutError) as error:
+            if isinstance(error, ray.exceptions.ActorDiedError):  # several batches may tell of the same one
+                self._lost.add(str(error.actor_id))
             what = f"the replica that computed is gone ({type(error).__name__})"
             raise LostError(what) from None
 
@@ -167,7 +172,12 @@ class Deployment:
     ours: bool
     lease: Lease
     handle: Any = field(default=None, repr=False)
-    restarts: int = 0
+    lost: set[str] = field(default_factory=set)
+
+    @property
+    def restarts(self) -> int:
+        """Replicas found dead; Ray starts others in their place."""
+        return len(self.lost)
 
     def close(self) -> None:
         """Take the replicas away; a cluster that was started here ends."""
@@ -213,7 +223,7 @@ def build(opened: Opened, limits: Limits, scaling: Scaling) -> engine.Engine:
         first = Replicas(deployed.handle, _STARTING)
         service = _service(opened, limits, first)
         most = limits.batch or curve.MOST
-        measured = curve.measure(first, service.reader, opened, most=most, seconds=_MEASURE)
+        measured = curve.measure(first, service.reader, opened, most=most, seconds=_MEASURE, cpu=time.perf_counter)
         size = limits.batch or measured.batch(engine.longest_batch(service))
         ongoing = in_flight(measured.row(size) * size, first.alone(size))
         if ongoing > 1:
@@ -224,7 +234,8 @@ def build(opened: Opened, limits: Limits, scaling: Scaling) -> engine.Engine:
             what = "the model does not answer on the cluster"
             raise BundleError(what, where=str(opened.root), got=str(error)) from error
         raise
-    predictors = [Replicas(deployed.handle, limits.request_seconds) for _ in range(scaling.most * ongoing)]
+    several = range(scaling.most * ongoing)
+    predictors = [Replicas(deployed.handle, limits.request_seconds, deployed.lost) for _ in several]
     return RayEngine(service, [*predictors], mode="threads", size=size, measured=measured, pool=cast("Pool", deployed))
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from bakeoff.data.transforms.tabular import LARGEST
 from bakeoff.schema.contract import Manifest
 from bakeoff.serving.limits import Limits
 
 _REF = "#/components/schemas/"
+_HELD: dict[str, float] = {"minimum": -LARGEST, "maximum": LARGEST}
 _GIVEN = {"text": "string", "category": "string", "number": "number"}
 
 
@@ -56,7 +58,8 @@ def _guard(paths: dict[str, Any]) -> None:
 def _paths(manifest: Manifest, name: str) -> dict[str, Any]:
     model = f"/v2/models/{name}"
     errors = {
-        "400": "Not JSON, or the protocol is broken", "408": "The body did not arrive in time", "413": "Body too large",
+        "400": "Not JSON, or the protocol is broken", "403": "A page of another site asks a server without API keys",
+        "408": "The body did not arrive in time", "413": "Body too large",
         "415": "Not application/json", "422": "A row is not what the model reads", "503": "Overloaded or going down; retry",
         "504": "The model did not answer in time",
     }  # fmt: skip
@@ -161,7 +164,7 @@ def _row(manifest: Manifest, limits: Limits) -> dict[str, Any]:
     kinds: dict[str, dict[str, Any]] = {
         "text": {"type": ["string", "null"], "maxLength": limits.text},
         "category": {"type": ["string", "null"], "maxLength": limits.text},
-        "number": {"type": ["number", "null"]},
+        "number": {"type": ["number", "null"], **_HELD},
     }
     return {
         "type": "object",
@@ -181,7 +184,7 @@ def _forms(manifest: Manifest, limits: Limits) -> list[dict[str, Any]]:
     forms: dict[str, dict[str, Any]] = {"row": row, "rows": {**many, "items": row}}
     if _reads_text(manifest):
         forms["texts"] = {**many, "items": {"type": "string", "maxLength": limits.text}}
-    cells = [{"type": [_GIVEN[column.kind], "null"], **_longest(column.kind, limits)} for column in manifest.inputs]
+    cells = [{"type": [_GIVEN[column.kind], "null"], **_bounds(column.kind, limits)} for column in manifest.inputs]
     forms["values"] = {**many, "items": {
         "type": "array", "prefixItems": cells, "items": False, "minItems": len(cells), "maxItems": len(cells),
         "contains": {"not": {"type": "null"}}}}  # fmt: skip
@@ -191,8 +194,8 @@ def _forms(manifest: Manifest, limits: Limits) -> list[dict[str, Any]]:
     ]
 
 
-def _longest(kind: str, limits: Limits) -> dict[str, int]:
-    return {} if kind == "number" else {"maxLength": limits.text}
+def _bounds(kind: str, limits: Limits) -> dict[str, float]:
+    return _HELD if kind == "number" else {"maxLength": limits.text}
 
 
 def _protocol(manifest: Manifest) -> dict[str, Any]:

@@ -2,18 +2,21 @@
 
 While it grows the file is called ``NAME.part`` and the note ``NAME.part.json``; only when it is complete does it get its name, in
 one step, and the note becomes ``NAME.done.json``: what the answers depend on stays known.
-After a kill at any moment what lies beyond the note is cut off and computed again, so no row is lost or there twice.
+After a kill at any moment what lies beyond the note is cut off and computed again, so no row is lost or there twice. The growing
+file is locked by who writes it: a second writer would cut off what the first one has just written.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from bakeoff.schema.errors import UserError
+from bakeoff.store.study_lock import hold
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class Growing:
         identity: everything the answers depend on; a file begun with another identity is not gone on with.
         resume: go on where an earlier run stopped, if there is one.
 
+    Raises:
+        UserError: it cannot be written, another run is writing it, or the earlier run cannot be gone on with.
+
     """
 
     def __init__(self, target: Path, identity: dict[str, Any], *, resume: bool) -> None:
@@ -41,15 +47,15 @@ class Growing:
         self._part = target.with_name(f"{target.name}.part")
         self._note = target.with_name(f"{target.name}.part.json")
         self._identity = identity
-        self.start = (resume and self._found()) or Note(0, 0, 0, identity)
-        self._now = self.start
+        self._file = self._opened()
         try:
-            self._file = self._part.open("r+b" if self.start.bytes else "wb")
-        except OSError as error:
-            what = f"cannot be written: {error.strerror}"
-            raise UserError(what, where=str(target.parent)) from None
-        self._file.truncate(self.start.bytes)
-        self._file.seek(self.start.bytes)
+            self._alone()
+            self.start = self._now = (resume and self._found()) or Note(0, 0, 0, identity)
+            self._file.truncate(self.start.bytes)
+            self._file.seek(self.start.bytes)
+        except BaseException:
+            self._file.close()
+            raise
 
     def append(self, block: bytes, rows: int, failed: int) -> None:
         """Add the answers of the next ``rows`` rows, of which ``failed`` could not be answered; durable when this returns."""
@@ -62,11 +68,11 @@ class Growing:
 
     def finish(self) -> Note:
         """Give the file its name; nothing else is left behind."""
-        self._file.close()
-        self._part.replace(self.target)
+        self._part.replace(self.target)  # before it is closed: the lock goes with the descriptor
         if self._note.exists():
             self._note.replace(_done(self.target))
         _sync(self.target.parent)
+        self._file.close()
         return self._now
 
     @staticmethod
@@ -93,6 +99,25 @@ class Growing:
         """Leave the file as it is, to be gone on with."""
         self._file.close()
 
+    def _opened(self) -> BinaryIO:
+        try:
+            return os.fdopen(os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
+        except OSError as error:
+            what = f"cannot be written: {error.strerror}"
+            raise UserError(what, where=str(self.target.parent)) from None
+
+    def _alone(self) -> None:
+        """Lock the file, and see that it is still the one of that name: whoever held it may just have finished it."""
+        try:
+            alone = hold(self._file.fileno())
+        except OSError:  # no locks on this file system: as before there were any
+            return
+        with contextlib.suppress(FileNotFoundError):
+            if alone and os.path.samestat(self._part.stat(), os.fstat(self._file.fileno())):
+                return
+        what = "another run is writing this file"
+        raise UserError(what, where=str(self._part), try_="wait for it, or give another name with -o")
+
     def _found(self) -> Note | None:
         """Return the note of an earlier run.
 
@@ -108,6 +133,8 @@ class Growing:
         except (OSError, ValueError, TypeError):
             what = "the note of the earlier run cannot be read"
             raise UserError(what, where=str(self._note), try_="start again without --resume") from None
+        if not size:  # there was none
+            return None
         other = sorted(name for name in self._identity if note.identity.get(name) != self._identity[name])
         if other:
             what = f"the earlier run was made with another {', '.join(other)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from bakeoff.data.transforms.tabular import Table
+from bakeoff.data.transforms.tabular import LARGEST, Table
 from bakeoff.schema.artifact import InputColumn
 from bakeoff.serving.limits import Limits
 from bakeoff.serving.problems import Problem, kind
@@ -19,6 +18,8 @@ Row = dict[str, Any]
 _SHOWN = 20
 _NUMBERS = frozenset({float, int})
 _CELLS = frozenset({float, int, type(None)})
+_BEYOND = "must be a number that single precision holds"
+_HELD = f"at most {LARGEST:.2g} in size"
 
 
 def parse(body: bytes | bytearray) -> dict[str, Any]:
@@ -180,11 +181,29 @@ class Reader:
         if isinstance(value, bool) or not isinstance(value, int | float):
             what = "must be a number"
             raise Problem(422, what, where=where, got=kind(value))
-        number = float(value)
-        if not math.isfinite(number):
-            what = "must be a finite number"
-            raise Problem(422, what, where=where)
-        return number
+        if not -LARGEST <= value <= LARGEST:
+            raise Problem(422, _BEYOND, where=where, allowed=_HELD)
+        return float(value)
+
+
+def refused(rows: Sequence[Any], bad: Sequence[int]) -> Problem:
+    """Return what to answer when the model did not compute rows of a request.
+
+    Rows of numbers come this far unlooked at: each number would have to be compared, and the model's own transform does that anyhow.
+
+    Args:
+        rows: the request's, in the form ``Reader.join`` takes.
+        bad: places of those not computed.
+
+    """
+    where = ", ".join(f"row {index}" for index in sorted(bad)[:8])
+    if any(isinstance(rows[index], list) and not _held(rows[index]) for index in bad):
+        return Problem(422, _BEYOND, where=where, allowed=_HELD)
+    return Problem(422, "the model cannot process this row", where=where)
+
+
+def _held(row: list[float | None]) -> bool:
+    return all(value is None or -LARGEST <= value <= LARGEST for value in row)
 
 
 def _short(name: str) -> str:

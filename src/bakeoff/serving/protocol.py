@@ -78,12 +78,7 @@ class Connection(asyncio.Protocol):
         """Forget everything; answers still being computed go nowhere."""
         self._hub.connections.discard(self)
         self.transport = None
-        for request in (self._active, self._request, *self._pending):
-            if request is not None and request.held:
-                self._hub.release(request)
-        if self._active is not None:
-            self._active.abandon()
-            self._hub.handler.forget(self._active)
+        self._forget(self._active, self._request, *self._pending)
         # the parser holds its protocol: without this, only the collector frees both
         self._active = self._request = self._plain = self._parser = None
         self._pending.clear()
@@ -314,6 +309,7 @@ class Connection(asyncio.Protocol):
         transport = self.transport
         if transport is None:
             return
+        self._forget(*self._pending)
         self._pending.clear()
         idle, self._state, self._since = self._state is IDLE, LINGER, self._hub.now
         if idle or self._closing:
@@ -326,6 +322,13 @@ class Connection(asyncio.Protocol):
             transport.write_eof()
         else:  # TLS has no half-closed state
             transport.close()
+
+    def _forget(self, *requests: Request | None) -> None:
+        for request in requests:
+            if request is not None:
+                self._hub.release(request)
+                request.abandon()
+                self._hub.handler.forget(request)
 
     def _drop(self, size: int) -> None:
         self._dropped += size

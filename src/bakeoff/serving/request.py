@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ _BEGIN: dict[tuple[int, bytes], bytes] = {}
 """Status line and content type of every kind of answer given so far."""
 
 _SLASH = ord("/")
+_SCHEMES = frozenset({b"http", b"https"})
+_HOST = re.compile(rb"[\w.-]{1,253}(:\d{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:\d{1,5})?")
 
 
 class Request:
@@ -74,6 +77,14 @@ class Request:
         transport = self._connection.transport if self._connection is not None else None
         name = transport.get_extra_info("peername") if transport is not None else None
         return str(name[0]) if name else ""
+
+    @property
+    def base(self) -> str:
+        """Where the client reached the server, for examples: scheme and host, as it or the proxy before us says; empty when unusable."""
+        transport = self._connection.transport if self._connection is not None else None
+        ours = b"https" if transport is not None and transport.get_extra_info("sslcontext") is not None else b"http"
+        scheme, host = self.header(b"x-forwarded-proto") or ours, self.header(b"host") or b""
+        return f"{scheme.decode()}://{host.decode()}" if scheme in _SCHEMES and _HOST.fullmatch(host) else ""
 
     def header(self, name: bytes) -> bytes | None:
         """Return the value of a header, the first if it came twice."""

@@ -31,8 +31,13 @@ logger = logging.getLogger("bakeoff.serving")
 _SWITCH = 1e-3
 """Seconds a thread keeps the interpreter: lower than Python's 5 ms, so that computing features does not hold up answers."""
 _TICK, _TICKS = 0.1, 10
-"""Seconds between two looks at deadlines, and how many of those pass between two looks at the file of keys."""
+"""Seconds between two looks at deadlines, and how many of those pass between two looks at the file of keys and at what failed."""
 _BACKLOG = 2048
+_UNTRUSTED = {
+    "none": "nobody signed this bundle, so whoever could write to it chose what is served (bakeoff ship --sign, then --key)",
+    "untrusted": "this bundle is signed, but no --key says whom to trust: anybody may have signed it",
+}
+"""What to say of a bundle when it is served, by the state of its signature."""
 _IDLE_GRACE = 0.25
 """Seconds an idle connection is kept when draining: a request that is on its way to it is answered."""
 
@@ -76,6 +81,8 @@ def serve(
     limits, computing = limits or Limits(), computing or engine.Computing()
     sys.setswitchinterval(_SWITCH)
     opened = open_bundle(bundle)
+    if (signed := _UNTRUSTED.get(opened.sealed.signature.state)) is not None:
+        logger.warning("%s: %s", bundle, signed)
     if cluster is not None:
         from bakeoff.serving import on_ray
 
@@ -90,12 +97,19 @@ def serve(
 
 def _application(built: Engine, access: Access, keys: Keys | None) -> App:
     """Put HTTP before what computes: who may ask, and what is noted of it."""
+    from bakeoff.serving.access import from_here
     from bakeoff.serving.app import App
     from bakeoff.serving.journal import journal
 
     app = App(built.service.served, built.service.limits, built)
     app.guards += access.guards(keys)
     app.keyed = keys is not None
+    if access.unguarded:
+        app.checks[b"origin"] = from_here
+    known = {route.path for route in app.routes.values()}
+    if not access.paths <= known:
+        what = "there is nothing at this path"
+        raise UserError(what, where="--public", got=", ".join(sorted(access.paths - known)), allowed=sorted(known))
     app.tracer, app.journal = tracer(), journal(access.log)
     return app
 
@@ -233,6 +247,8 @@ class Server:
                 partial(self._hub.tick, loop.time()),
                 partial(self._app.batcher.expire, perf_counter()),
             ]
+            if ticks % _TICKS == 0:
+                steps.append(self._app.engine.look_again)
             if self._keys is not None and ticks % _TICKS == 0:
                 steps.append(partial(self._refresh, self._keys))
             if self._hub.large and ticks % _TICKS == 0:

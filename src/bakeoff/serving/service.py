@@ -9,8 +9,7 @@ from typing import Any
 from bakeoff.serving.computing import Compute, Predictor
 from bakeoff.serving.limits import Limits
 from bakeoff.serving.model import Served
-from bakeoff.serving.parsing import Reader
-from bakeoff.serving.problems import Problem
+from bakeoff.serving.parsing import Reader, refused
 
 
 class Service:
@@ -28,8 +27,8 @@ class Service:
         self.candidate, self.classes = manifest.candidate, manifest.classes
         self.reader = Reader(manifest.inputs, self.limits)
         self._shares = partial(zip, self.classes, strict=True)
-        row = self.reader.row(served.canary, "canary")
-        self.canary: Sequence[Any] = self.reader.join([[row]])
+        self.row = self.reader.row(served.canary, "canary")
+        self.canary: Sequence[Any] = self.reader.join([[self.row]])
         self._compute = self.compute(served.classifier)
 
     def compute(self, predictor: Predictor) -> Compute:
@@ -56,9 +55,7 @@ class Service:
         """
         outcome = self._compute.run(self.reader.join([rows]))
         if outcome.bad:
-            where = ", ".join(f"row {index}" for index in sorted(outcome.bad)[:8])
-            what = "the model cannot process this row"
-            raise Problem(422, what, where=where)
+            raise refused(rows, sorted(outcome.bad))
         return outcome.labels, outcome.probabilities
 
     def worded(

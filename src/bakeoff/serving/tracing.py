@@ -1,8 +1,9 @@
 """OpenTelemetry: one server span per request, joined to the caller's trace. Costs nothing unless tracing was set up.
 
-Whoever starts the server sets the tracing up: ``opentelemetry-instrument python -m bakeoff.serving BUNDLE`` with the usual
-``OTEL_*`` variables, or ``opentelemetry.trace.set_tracer_provider`` before ``serve``. Attributes follow the HTTP semantic
-conventions; nothing of a row is ever among them.
+Whoever starts the server sets the tracing up: ``opentelemetry-instrument python -P -m bakeoff.serving BUNDLE`` with the usual
+``OTEL_*`` variables (not from inside of a bundle: it puts the current folder on Python's path all the same), or
+``opentelemetry.trace.set_tracer_provider`` before ``serve``. Attributes follow the HTTP semantic conventions; nothing of a row
+is ever among them.
 """
 
 from __future__ import annotations

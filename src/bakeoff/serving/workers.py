@@ -28,6 +28,8 @@ logger = logging.getLogger("bakeoff.serving")
 _LOAD_SECONDS = 600.0
 _PAUSE = 1.0
 """Seconds between attempts to start a spare after one did not come up."""
+_VAIN = 4
+"""Spares in a row that did not come up, after which nobody waits for the next."""
 _GRACE = 2.0
 """Seconds a worker has to tidy up after its socket was closed, before it is killed."""
 
@@ -142,11 +144,12 @@ class Pool:
 
     def __init__(self, opened: Opened, how: Computing, seconds: float) -> None:
         self._opened, self._threads, self._seconds = opened, how.threads or 1, seconds
-        self._command = how.worker or (sys.executable, "-m", "bakeoff.serving.worker")
+        self._command = how.worker or (sys.executable, "-P", "-m", "bakeoff.serving.worker")
         self.restarts = 0
         self._closed = False
         self._free: list[Worker] = []
         self._loading: Worker | None = None
+        self._vain = 0
         self._changed = threading.Condition()
         first = [self._start() for _ in range(how.replicas or 1)]
         try:
@@ -164,6 +167,11 @@ class Pool:
         """Return one predictor per process."""
         return self._remotes
 
+    @property
+    def healthy(self) -> bool:
+        """Whether a process computes, or waits for a dead one's place."""
+        return bool(self._free) or any(remote.worker.process.poll() is None for remote in self._remotes)
+
     def _start(self) -> Worker:
         return Worker(self._command, self._opened, self._threads)
 
@@ -171,14 +179,15 @@ class Pool:
         """Return a loaded worker in the place of one that is gone; waits for it if need be.
 
         Raises:
-            AbsentError: none came up in the time a batch may take, or the server is going down.
+            AbsentError: none came up in the time a batch may take, several in a row did not, or the server is going down.
 
         """
         lost.kill()
         how = "hung and was ended" if hung else f"ended with {lost.process.returncode}"
         logger.error("worker %d %s", lost.process.pid, how)
         with self._changed:
-            if not self._changed.wait_for(lambda: self._free or self._closed, self._seconds) or self._closed:
+            self._changed.wait_for(lambda: self._free or self._closed or self._vain >= _VAIN, self._seconds)
+            if self._closed or not self._free:
                 what = "the server is going down" if self._closed else "no other process came up"
                 raise AbsentError(what)
             self.restarts += 1
@@ -191,6 +200,9 @@ class Pool:
             try:
                 self._load_spare()
             except Exception:  # whatever it was may pass; without this thread the next death would be the last
+                with self._changed:
+                    self._vain += 1
+                    self._changed.notify_all()
                 if not self._closed:
                     logger.exception("a spare worker did not start")
                     time.sleep(_PAUSE)
@@ -214,7 +226,7 @@ class Pool:
             worker.kill()
             raise
         with self._changed:
-            self._loading = None
+            self._loading, self._vain = None, 0
             self._free.append(worker)
             self._changed.notify_all()
 

@@ -53,20 +53,35 @@ def unwritable(directory: Path, error: OSError) -> StudyError:
     )
 
 
-def _take(descriptor: int, directory: Path) -> None:
+def hold(descriptor: int) -> bool:
+    """Lock an open file until its descriptor is closed; return False when another process holds it.
+
+    Raises:
+        OSError: the file system cannot lock files.
+
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in _BUSY:
-            what = f"the file system cannot lock files ({error.strerror})"
-            raise StudyError(what, where=str(directory), try_="keep the study on a local disk") from error
-        owner = _owner(descriptor)
-        here = owner.get("host") in {None, platform.node()}
-        place = "" if here else f" on {owner['host']}"
-        what = f"another run (pid {owner.get('pid', 'unknown')}{place}) is working on this study"
-        raise StudyError(
-            what, where=str(directory), try_="wait for it, or stop it: what it measured is kept"
-        ) from error
+            raise
+        return False
+    return True
+
+
+def _take(descriptor: int, directory: Path) -> None:
+    try:
+        held = hold(descriptor)
+    except OSError as error:
+        what = f"the file system cannot lock files ({error.strerror})"
+        raise StudyError(what, where=str(directory), try_="keep the study on a local disk") from error
+    if held:
+        return
+    owner = _owner(descriptor)
+    here = owner.get("host") in {None, platform.node()}
+    place = "" if here else f" on {owner['host']}"
+    what = f"another run (pid {owner.get('pid', 'unknown')}{place}) is working on this study"
+    raise StudyError(what, where=str(directory), try_="wait for it, or stop it: what it measured is kept")
 
 
 def _sign(descriptor: int) -> None:

@@ -29,7 +29,8 @@ MAX_VALUES = 255
 """Most frequent values of a category that keep a code of their own; LightGBM and XGBoost both handle as many well."""
 _MIN_COUNT = 2
 _MISSING = frozenset({"", "nan"})
-_LARGEST = float(np.finfo(np.float32).max)
+LARGEST = float(np.finfo(np.float32).max)
+"""Largest number that a model is given."""
 _NAN = math.nan
 
 
@@ -41,7 +42,7 @@ def number_of(value: object) -> float:
         number = float(value)  # type: ignore[arg-type] # whatever a row holds
     except (TypeError, ValueError, OverflowError):
         return number_of(value.replace(",", "")) if isinstance(value, str) and "," in value else _NAN
-    return number if -_LARGEST <= number <= _LARGEST else _NAN
+    return number if -LARGEST <= number <= LARGEST else _NAN
 
 
 def category_of(value: object) -> str | None:
@@ -132,15 +133,24 @@ class TableFeeder:
         return table
 
     def _whole(self, rows: Table) -> NDArray[np.float32]:
-        """Return what ``matrix`` returns for the same rows as mappings, without a step per cell."""
+        """Return what ``matrix`` returns for the same rows as mappings, without a step per cell.
+
+        Raises:
+            ValueError: a number is beyond ``LARGEST``. Who asks about it means a number: as a missing value it would get an answer
+                about another row. Training data are cleaned otherwise: there such a cell is missing.
+
+        """
         order = self._order
         if order is None or order[0] is not rows.names:
             order = self._order = rows.names, [rows.names.index(name) for name in self.names]
         values = rows.values if order[1] == list(range(len(rows.names))) else rows.values[:, order[1]]
         with np.errstate(over="ignore", invalid="ignore"):
             table = values.astype(np.float32)
-        gone = ~(np.abs(values) <= _LARGEST)
+        gone = ~(np.abs(values) <= LARGEST)
         if gone.any():
+            if not np.isnan(values[gone]).all():
+                message = f"a number is beyond {LARGEST:.2g}"
+                raise ValueError(message)
             table[gone] = np.broadcast_to(self._fills, table.shape)[gone]
         return table
 

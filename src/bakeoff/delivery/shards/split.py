@@ -25,7 +25,7 @@ from bakeoff.evaluation.starting import environment
 from bakeoff.runtimes import sealed
 from bakeoff.runtimes._graphs import Feeder
 from bakeoff.runtimes.loading import ARTIFACT_FILE, read_artifact
-from bakeoff.runtimes.shards.plan import FILE, FORMAT, STAGES, ShardPlan, Stage, write_plan
+from bakeoff.runtimes.shards.plan import FILE, FORMAT, STAGES, UNSPLIT, ShardPlan, Stage, write_plan
 from bakeoff.schema.artifact import Artifact, FileEntry
 from bakeoff.schema.errors import StepError, UnavailableError, UserError
 
@@ -121,7 +121,7 @@ def split_artifact(source: Path, out: Path, shards: int, rows: Sequence[Row], me
 
 
 def _refuse(artifact: Artifact, shards: int, rows: Sequence[Row]) -> None:
-    if artifact.format != "onnx":
+    if artifact.format != UNSPLIT:
         what = "only ONNX graphs are split"
         raise StepError("unsupported", what, got=artifact.format, try_="ship a candidate that runs on onnxruntime")
     if artifact.transform.get("kind") != "hf-tokenizer":
@@ -168,7 +168,7 @@ def _micro_batch(
     if len(sizes) == 1:
         return sizes[0]
     by_size = {size: _batches(feeder, kinds, rows[: timing.SIZES[-1]], size) for size in sizes}
-    return timing.micro_batch(timing.batch_curve(graph.model.SerializeToString(), by_size))
+    return timing.micro_batch(timing.batch_curve(graph, by_size))
 
 
 def _longest(rows: Sequence[Row]) -> Row:
@@ -252,7 +252,7 @@ def _measured(
 def _alone(graph: Path, batches: list[timing.Tensors], folder: Path) -> tuple[dict[str, float], list[timing.Tensors]]:
     source, target = folder / "in.npz", folder / "out.npz"
     save(source, batches)
-    command = [sys.executable, "-m", "bakeoff.delivery.shards.measure", str(graph), str(source), str(target)]
+    command = [sys.executable, "-P", "-m", "bakeoff.delivery.shards.measure", str(graph), str(source), str(target)]
     done = subprocess.run(
         command, env=environment(1), capture_output=True, timeout=_DEADLINE, check=False, encoding="utf-8", errors="replace",
     )  # fmt: skip

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from bakeoff.runtimes.onnxruntime import open_session
 
 Tensors = dict[str, NDArray[Any]]
 
+_LARGEST = (1 << 31) - (1 << 20)
+"""Bytes of weights that a graph may hold inside: protobuf writes 2 GiB at most, and the nodes are in it too."""
 SIZES = (1, 2, 4, 8, 16, 32)
 _REPEATS = 3
 _NEAR = 0.03
@@ -37,6 +41,24 @@ class Timed:
     sent: tuple[float, ...]
 
 
+def opened(model: Any, weights: int) -> Any:  # noqa: ANN401 - onnx has no types
+    """Open a graph with so many bytes of weights; from what protobuf cannot write on they lie in a file beside it for as long as it takes.
+
+    ``model`` is as it was afterwards, so no second copy of a large one is needed.
+    """
+    import onnx
+
+    if weights < _LARGEST:
+        return open_session(model.SerializeToString(), 1)
+    with TemporaryDirectory(prefix="bakeoff-shards-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}.data")
+        try:
+            return open_session(path, 1)
+        finally:
+            onnx.load_external_data_for_model(model, folder)  # saving has taken the weights out
+
+
 def describe(graph: Graph, cuts: Sequence[Cut], feeds: Tensors) -> dict[str, Any]:
     """Return an ``onnx.ValueInfoProto`` for every tensor that is sent over a cut, found by running the whole graph twice.
 
@@ -45,10 +67,13 @@ def describe(graph: Graph, cuts: Sequence[Cut], feeds: Tensors) -> dict[str, Any
     import onnx
 
     names = list(dict.fromkeys(name for cut in cuts for name in cut.sent))
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in graph.outputs)
-    session = open_session(model.SerializeToString(), 1)
+    outputs = graph.model.graph.output
+    own = len(outputs)
+    outputs.extend(onnx.ValueInfoProto(name=name) for name in names if name not in graph.outputs)
+    try:
+        session = opened(graph.model, sum(graph.sizes.values()))
+    finally:
+        del outputs[own:]
     types = {item.name: item.type for item in session.get_outputs()}
     shapes = []
     for rows, width in ((2, 7), (3, 5)):
@@ -80,7 +105,7 @@ def pieces(graph: Graph, cuts: Sequence[Cut]) -> list[Part]:
 def time_pieces(graph: Graph, cuts: Sequence[Cut], described: Mapping[str, Any], batches: Sequence[Tensors]) -> Timed:
     """Run every piece on every batch, in turns, and return each one's median CPU seconds a row."""
     parts = pieces(graph, cuts)
-    sessions = [open_session(build(graph, part, described).SerializeToString(), 1) for part in parts]
+    sessions = [opened(build(graph, part, described), part.size) for part in parts]
     rows = sum(_rows(batch) for batch in batches)
     spent = np.zeros((_REPEATS + 1, len(parts)))
     sent = np.zeros(len(cuts))
@@ -99,9 +124,9 @@ def time_pieces(graph: Graph, cuts: Sequence[Cut], described: Mapping[str, Any],
     return Timed(tuple(map(float, seconds)), tuple(map(float, sent / rows)))
 
 
-def batch_curve(model: bytes, batches: Mapping[int, Sequence[Tensors]]) -> dict[int, float]:
+def batch_curve(graph: Graph, batches: Mapping[int, Sequence[Tensors]]) -> dict[int, float]:
     """Return CPU seconds a row of the whole graph by rows of a batch."""
-    session = open_session(model, 1)
+    session = opened(graph.model, sum(graph.sizes.values()))
     spent: dict[int, list[float]] = {size: [] for size in batches}
     for repeat in range(_REPEATS + 1):
         for size, pieces_ in batches.items():

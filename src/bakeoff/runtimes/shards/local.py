@@ -95,7 +95,7 @@ class Processes:
         if old is not None:
             _end(old)
         process = subprocess.Popen(
-            [sys.executable, "-m", "bakeoff.runtimes.shards.stage"],
+            [sys.executable, "-P", "-m", "bakeoff.runtimes.shards.stage"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", pass_fds=self._kept[number],
             start_new_session=True,  # a Ctrl-C in the terminal is for the server, which then ends its stages itself
         )  # fmt: skip

@@ -14,6 +14,8 @@ from bakeoff.schema.errors import StepError
 FILE = "shards.json"
 FORMAT = "onnx-shards"
 RUNTIME = "sharded"
+UNSPLIT = "onnx"
+"""Format of the artefact that is split."""
 STAGES = "shards"
 """Folder of the artefact with one folder a stage."""
 _LARGEST = 1 << 20
