@@ -185,6 +185,7 @@ def test_a_batch_computed_elsewhere_takes_no_longer_than_it_may(text_bundle: Pat
         gzip.compress(b"{\n" * 3),
         gzip.compress(b"{}\n" * 3),
     ],
+    ids=["damaged", "not gzip", "cut off", "not a row", "not columns", "not JSON", "empty"],
 )
 def test_damaged_contract_rows_are_an_error_of_the_bundle(text_bundle: Path, tmp_path: Path, content: bytes) -> None:
     copy = tmp_path / "bundle"
