@@ -158,8 +158,8 @@ def test_a_huge_text_is_refused_unread(tmp_path: Path) -> None:
         screen(tmp_path / "tokenizer.json", "tokenizer.json")
 
 
-def graph(path: Path, nodes: list[Any], *, functions: int = 0, **constants: Any) -> None:
-    """Write a model of these nodes; ``constants`` are initializers by name, or protocol buffers as they are."""
+def graph(path: Path, nodes: list[Any], *, functions: int = 0, called: str = "Neg", **constants: Any) -> None:
+    """Write a model of these nodes; ``constants`` are initializers by name. Of the functions each calls the one before, the first ``called``."""
     onnx = pytest.importorskip("onnx")
     helper = onnx.helper
     made = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
@@ -168,7 +168,7 @@ def graph(path: Path, nodes: list[Any], *, functions: int = 0, **constants: Any)
     called = [
         helper.make_function(
             "f", f"f{level}", ["x"], ["y"],
-            [helper.make_node(f"f{level - 1}" if level else "Neg", [one], [two], domain="f" if level else "") for one, two in ("xz", "zy")],
+            [helper.make_node(f"f{level - 1}" if level else called, [one], [two], domain="f" if level else "") for one, two in ("xz", "zy")],
             opsets,
         )
         for level in range(functions)
@@ -177,8 +177,8 @@ def graph(path: Path, nodes: list[Any], *, functions: int = 0, **constants: Any)
     path.write_bytes(helper.make_model(body, opset_imports=opsets, functions=called).SerializeToString())
 
 
-def node(operator: str, *inputs: str, **attributes: Any) -> Any:
-    return pytest.importorskip("onnx").helper.make_node(operator, list(inputs), ["y"], **attributes)
+def node(operator: str, *inputs: str, to: str = "y", **attributes: Any) -> Any:
+    return pytest.importorskip("onnx").helper.make_node(operator, list(inputs), [to], **attributes)
 
 
 def constant(value: Any, name: str) -> Any:
@@ -224,6 +224,12 @@ BOMBS: dict[str, Callable[[Path], None]] = {
     "random": lambda p: graph(p, [node("RandomNormal", shape=[HUGE])]),
     "sparse": lambda p: graph(p, [node("Constant", sparse_value=sparse(HUGE))]),
     "hollow": lambda p: graph(p, [node("Constant", value=hollow(HUGE))]),
+    "behind another node": lambda p: graph(p, [node("Identity", "s", to="t"), node("ConstantOfShape", "t")], s=[HUGE]),
+    "put together": lambda p: graph(p, [node("Concat", "s", "s", to="t", axis=0), node("ConstantOfShape", "t")], s=[9000]),
+    "in a function": lambda p: graph(p, [node("f9", "s", domain="f")], called="ConstantOfShape", functions=10, s=[HUGE]),
+    "many of a small one": lambda p: graph(
+        p, [node("ConstantOfShape", "s", to="x"), *[node("Expand", "x", "t")] * 100], s=[1], t=[1000, 1000]
+    ),
     "without end": lambda p: graph(p, [node("Range", "a", "b", "c")], a=0.0, b=float("inf"), c=1.0),
 }  # fmt: skip
 
@@ -250,7 +256,22 @@ def test_sound_graphs_pass(tmp_path: Path) -> None:
         d=[9],
         v=[0, 1],
     )
+    masks = [node("Expand", "x", "s")] * 12  # each made from rows, and gone before the next
+    graph(tmp_path / "f.onnx", masks, s=[1, 12, 1000, 1000])
     for path in tmp_path.iterdir():
+        screen(path, path.name)
+
+
+def test_weights_beside_a_graph_count(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "model.onnx"
+    graph(path, [node("Expand", "w", "s")], w=np.zeros(1_000_000, np.float32), s=[20, 1_000_000])
+    screen(path, path.name)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights", size_threshold=1024)
+    assert path.stat().st_size < 20_000
+    screen(path, path.name)
+    (tmp_path / "weights").unlink()
+    with pytest.raises(BundleError, match="far larger than its size"):
         screen(path, path.name)
 
 

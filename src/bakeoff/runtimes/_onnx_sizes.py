@@ -2,7 +2,8 @@
 
 Does: read sizes that stand in the graph as constants of operators that make much out of little, sparse tensors, tensors that declare
 more than the file holds, and functions that call functions; subgraphs where they stand.
-Does not know: sizes that a graph computes, or how often a loop runs. What holds there are limits of memory and time of the process.
+Does not know: sizes that a graph computes or hands to a function as an attribute, or how often a loop runs. What holds there are limits
+of memory and time of the process.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ _ATTRIBUTES = {
 }  # fmt: skip
 """Operator → attribute that says as much."""
 _OPERATORS = frozenset({b"Range", *_SHAPES, *_FACTORS, *_ATTRIBUTES})
+_SAME = frozenset({b"Identity", b"Cast", b"Reshape", b"Squeeze", b"Unsqueeze", b"Flatten"})
+"""Operators whose output has the values of the first input."""
 _INPUTS = 4
 _NUMBERS = ((3, "q"), (8, "q"), (2, "f"), (7, "f"))
 """Fields of an attribute with one number, or several."""
@@ -158,6 +161,11 @@ class _Walk:
         if self._left < 0:
             raise _LargeError
 
+    def _bear(self, amount: Number) -> None:
+        """Refuse what is made while rows are computed, and gone afterwards, only if it is too large alone."""
+        if amount > self._left:
+            raise _LargeError
+
     def _graph(self, graph: Place, outer: Constants, depth: int) -> None:
         self._spend(_NODE)
         constants = outer.new_child()
@@ -179,13 +187,26 @@ class _Walk:
                 constants[self._message.text(node, 2)] = self._constant(node)
         for node in self._message.each(graph, number):
             domain, operator, overload = self._message.texts(node, 7, 4, 8)
+            inputs = [self._message.content(place) for place in self._message.each(node, 1)]
+            at_load = all(name in constants for name in inputs if name)
             if operator in _OPERATORS:
-                self._spend(_ELEMENT * max(0, self._made(node, operator, constants)))
+                made = _ELEMENT * max(0, self._made(node, operator, inputs, constants))
+                (self._spend if at_load else self._bear)(made)
             function = self._functions.get((domain, operator, overload))
             if function is not None:
-                self._nodes(function, 7, ChainMap(), depth + 1)
+                self._call(function, inputs, constants, depth)
             for attribute in self._message.each(node, 5):
                 self._attribute(attribute, constants, depth)
+            if at_load and operator != b"Constant":
+                given = [constants.get(name, _UNKNOWN) for name in inputs]
+                for place in self._message.each(node, 2):
+                    constants[self._message.content(place)] = _passed_on(operator, given)
+
+    def _call(self, function: Place, inputs: Sequence[bytes], constants: Constants, depth: int) -> None:
+        """Go through a function where it is called: what is constant here is constant there, by the names it has there."""
+        formal = (self._message.content(place) for place in self._message.each(function, 4))
+        given = {name: constants[actual] for name, actual in zip(formal, inputs, strict=False) if actual in constants}
+        self._nodes(function, 7, ChainMap(given), depth + 1)
 
     def _attribute(self, attribute: Place, constants: Constants, depth: int) -> None:
         seen = set()
@@ -239,15 +260,24 @@ class _Walk:
         found = (value for number, packing in _NUMBERS for value in self._message.numbers(attribute, number, packing))
         return tuple(islice(found, _MOST))
 
-    def _made(self, node: Place, operator: bytes, constants: Constants) -> Number:
+    def _made(self, node: Place, operator: bytes, inputs: Sequence[bytes], constants: Constants) -> Number:
         """Return the elements of a node's output as far as constants tell, at least."""
-        names = [self._message.content(place) for place in islice(self._message.each(node, 1), _INPUTS)]
-        given = [constants.get(name, _UNKNOWN) for name in names] + [_UNKNOWN] * (_INPUTS - len(names))
+        given = [constants.get(name, _UNKNOWN) for name in inputs[:_INPUTS]] + [_UNKNOWN] * (_INPUTS - len(inputs))
         said = next((
             self._said(attribute) for attribute in self._message.each(node, 5)
             if self._message.text(attribute, 1) == _ATTRIBUTES.get(operator)
         ), ())  # fmt: skip
         return max(_elements(operator, given, said), default=0)
+
+
+def _passed_on(operator: bytes, given: Sequence[_Tensor]) -> _Tensor:
+    """Return what is known of a constant that a runtime computes from constants when it loads the model."""
+    if operator in _SAME and given:
+        return given[0]
+    if operator == b"Concat" and all(tensor.values for tensor in given):
+        values = tuple(islice((value for tensor in given for value in tensor.values), _MOST))
+        return _Tensor((len(values),), values)
+    return _UNKNOWN
 
 
 def _elements(operator: bytes, given: Sequence[_Tensor], said: Sequence[Number]) -> Iterator[Number]:

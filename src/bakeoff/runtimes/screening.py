@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.runtimes import _onnx_sizes
+from bakeoff.runtimes._onnx_files import external_files
 from bakeoff.schema.errors import BundleError
 
 _LARGEST_TEXT = 256 << 20
@@ -130,8 +131,13 @@ def _safetensors(path: Path) -> str | None:
 
 
 def _onnx(path: Path) -> str | None:
-    """Compare what the constants of a graph say that it makes with its size: a runtime computes with constants when it loads."""
-    fits = _onnx_sizes.fits(path, max(_UNPACKED, _RATIO * path.stat().st_size))
+    """Compare what the constants of a graph say that it makes with its size: a runtime computes with constants when it loads.
+
+    Weights that lie in files beside it count. That those files are where they may be is looked at when they are opened.
+    """
+    beside = [path.parent / name for name in external_files(path)]
+    size = sum(file.stat().st_size for file in (path, *beside) if file.is_file())
+    fits = _onnx_sizes.fits(path, max(_UNPACKED, _RATIO * size))
     return None if fits else "makes tensors far larger than its size"
 
 
