@@ -170,7 +170,7 @@ def _metrics(tongue: Tongue) -> str:
         "bakeoff_batch_size": ("Rows computed together at most, as measured at start-up and under load.", lambda: 0.0),
         "bakeoff_worker_restarts": ("Compute processes replaced since the start.", lambda: 0.0),
         "bakeoff_inflight_requests": ("Requests not answered yet.", lambda: 0.0),
-        "bakeoff_ready": ("1 when the server takes new requests.", lambda: 0.0),
+        "bakeoff_ready": ("1 when the server takes new requests and can compute.", lambda: 0.0),
     }
     metrics = Metrics("m", "c", "b", gauges)
     metrics.request("/v1/predict", 200)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bakeoff.data.columns import as_numbers, as_times, class_order, inspect, is_dates, language_of, plain_labels
+from bakeoff.data.transforms.tabular import LARGEST
 
 LONG = [f"这是第{i}条足够长的中文评论，说的是房间和早餐" for i in range(30)]
 
@@ -58,7 +60,13 @@ def test_numbers_keep_missing_and_infinite_cells_as_nan() -> None:
     assert as_numbers(["1", "one"]) is None
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+def test_a_number_that_no_model_is_given_is_missing() -> None:
+    values = as_numbers(["1", repr(sys.float_info.max), "-1e39", "1e999", repr(LARGEST)])
+    assert values is not None
+    assert np.array_equal(values, [1, math.nan, math.nan, math.nan, LARGEST], equal_nan=True)
+
+
+@given(st.lists(st.floats(-LARGEST, LARGEST), min_size=1, max_size=20))
 def test_numbers_written_by_python_are_read_exactly(numbers: list[float]) -> None:
     values = as_numbers([repr(number) for number in numbers])
     assert values is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from bakeoff.data.freeze import SPLITS, Frozen, load_frozen, prepare, prepare_table, save_frozen
 from bakeoff.schema import DataError, StudyError
+from bakeoff.serving.limits import Limits
+from bakeoff.serving.parsing import Reader
 from tests.data.making import customers, reviews, spec, table, write
 
 
@@ -66,6 +69,17 @@ def test_a_table_of_mixed_types(tmp_path: Path) -> None:
     assert set(row) == {"income", "age", "city"}
     assert isinstance(row["age"], float)
     assert any(row["income"] is None for row in found.examples("train").rows)
+
+
+def test_every_row_that_a_trial_sees_is_one_that_a_server_takes(tmp_path: Path) -> None:
+    """A number beyond single precision means "missing" in a training file; sent to a server it is refused."""
+    columns: dict[str, Sequence[str | None]] = {**customers(300)}
+    columns["income"] = [repr(sys.float_info.max) if at % 9 == 0 else cell for at, cell in enumerate(columns["income"])]
+    found = frozen(tmp_path, columns, data="target: bad", task="tabular-classification")
+    reader = Reader(found.inputs, Limits())
+    rows = found.examples("confirm").rows
+    assert any(row["income"] is None for row in rows)
+    assert [reader.row(dict(row), "row") for row in rows] == rows
 
 
 def test_the_order_of_the_file_and_its_name_do_not_matter(tmp_path: Path) -> None:

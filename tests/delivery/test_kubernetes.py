@@ -19,6 +19,10 @@ import pytest
 import yaml
 
 from bakeoff.delivery import container, kubernetes, operators, rollout
+from bakeoff.loadgen.gate import spans
+from bakeoff.schema.base import Words
+from bakeoff.schema.contract import Contract, Promise
+from bakeoff.schema.measurement import Measurement
 from bakeoff.serving.__main__ import parser
 from tests.delivery import kustomize
 from tests.docs.pages import ROOT
@@ -239,6 +243,33 @@ def test_the_gate_verifies_the_bundle_in_its_own_image_then_asks_the_new_server(
     header = asks["command"][asks["command"].index("--header") + 1].partition("@")[2]
     mounted = {mount["name"]: mount["mountPath"] for mount in asks["volumeMounts"]}
     assert header == f"{mounted['gate']}/authorization"
+
+
+@pytest.mark.parametrize(("promises", "least"), [({}, 600), ({"throughput": 0.2, "latency_p99": 1.0}, 4590)])
+def test_the_gate_may_take_as_long_as_the_contract_lets_it(promises: dict[str, float], least: float) -> None:
+    """A p99 needs 918 requests: at a promised 0.2 a second that is 4590 s, and there are three tries."""
+    clauses = tuple(
+        Promise(name=name, direction="max", limit=limit, unit="s", trial=Measurement(name=name, value=limit, unit="s"))
+        for name, limit in promises.items()
+    )
+    contract = Contract(
+        candidate="c",
+        label=Words(zh="c", en="c"),
+        task="t",
+        metric="m",
+        confidence=0.95,
+        threads=1,
+        promises=clauses,
+        rows=200,
+    )
+    longest = sum(spans(contract, contract.rows))
+    assert longest >= least
+    files = rollout.variants(dataclasses.replace(SIZING, gate=longest))
+    job = load(files["overlays/canary/gate.yaml"])["spec"]
+    assert job["activeDeadlineSeconds"] >= (job["backoffLimit"] + 1) * longest
+    waits = re.search(r"--timeout=(\d+)m", files["overlays/canary/kustomization.yaml"])
+    assert waits
+    assert 60 * int(waits[1]) == job["activeDeadlineSeconds"]
 
 
 def test_the_gates_network_policy_selects_the_gate_and_reaches_the_server() -> None:

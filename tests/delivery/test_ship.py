@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 import stat
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 
 from bakeoff.data.examples import Examples
 from bakeoff.delivery import container, requirements, rows, wheel
+from bakeoff.loadgen.gate import spans
 from bakeoff.runtimes import sealed
 from bakeoff.schema.contract import Contract, Manifest
 from bakeoff.schema.decision import Decision, Metric
@@ -63,6 +65,17 @@ def test_the_contract_holds_every_limit_with_the_trials_numbers(shipped: Path) -
     assert contract.promises[1].trial.value == 0.94
     assert (contract.rows, contract.threads, contract.metric) == (200, 1, "macro_f1")
     Decision.model_validate_json((shipped / "decision.json").read_bytes())
+
+
+def test_the_gates_job_has_the_time_that_its_promises_take(tmp_path: Path) -> None:
+    limits = {"requirements.latency.p95": (0.5, "max", "s"), "requirements.throughput.min": (0.02, "min", "1/s")}
+    making.bundle(tmp_path, decision=making.decision(making.candidate(), making.METRICS, limits))
+    contract = Contract.model_validate_json((tmp_path / "bundle/contract.json").read_bytes())
+    _, seconds = spans(contract, contract.rows)
+    gate = (tmp_path / "bundle/kubernetes/overlays/canary/gate.yaml").read_text(encoding="utf-8")
+    found = re.search(r"activeDeadlineSeconds: (\d+)", gate)
+    assert found
+    assert int(found[1]) > seconds >= 9000, "a p95 needs 180 requests"
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:

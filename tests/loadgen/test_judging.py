@@ -228,6 +228,18 @@ def test_a_row_without_an_answer_is_no_wrong_label_and_another_label_is() -> Non
     assert [one.en for one in wrong.reasons] == ["1 contract rows did not get the trial's label"]
 
 
+@pytest.mark.parametrize("code", [-1, -3, 401, 422, 500])
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_requests_that_failed_break_no_promise_of_throughput(code: int, share: float) -> None:
+    """Nobody listened, or the key was wrong: what the server does with a request that it takes is not known by that."""
+    status = np.where(np.arange(N) < share * N, code, 200)
+    found = judged(log(status=status), {"p95": 0.02})
+    assert (found.verdict, found.sustained) == ("INVALID", True)
+    assert _throughput(found, 100.0).verdict == "refused"
+    shed = judged(log(status=np.where(np.arange(N) < share * N, 503, 200)), {"p95": 0.02})
+    assert _throughput(shed, 100.0).verdict == "broken", "the server itself says that it does not keep up"
+
+
 def test_a_late_client_breaks_no_promise_of_throughput() -> None:
     late = judged(log(latency=0.05, lag=0.03), {"p95": 0.02})
     assert _throughput(late, 100.0).verdict == "refused"

@@ -272,6 +272,21 @@ def test_a_slow_model_gets_the_time_that_it_promises(modest: Path) -> None:
     assert (main.clients, main.requests) == (1, 200)
 
 
+def test_a_limit_on_how_often_a_client_may_ask_breaks_no_promise(
+    modest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One client asks the whole peak's rate, which the server was told to refuse."""
+    with running(modest, tmp_path, "--rate", "5") as server:
+        code, found = load(capsys, server.url, "--bundle", str(modest), "--gate", "--seconds", "0.5")
+    gate = found["gate"]
+    assert (code, gate["broken"]) == (4, False), gate
+    assert "broken" not in {one["verdict"] for one in gate["clauses"]}
+    said = " ".join(one["en"] for one in gate["reasons"])
+    assert (
+        "requests failed (429): the server limits how often one client may ask; start it with a higher --rate" in said
+    )
+
+
 def test_the_gate_stays_shut_for_another_model(
     served: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -354,7 +354,7 @@ def test_the_books_are_even_whatever_sizes_were_tried(size: int, shrinks: bool, 
         tuner = batcher.tuner = Tuner(size, 64, 10.0)
         learn = tuner.learn
         tuner.learn = lambda rows, _: learn(rows, rows * rows if shrinks else 1.0)  # type: ignore[method-assign]
-        jobs = [batcher.ask([{"x": 1}] * 200, due()) for _ in range(30)]
+        jobs = [batcher.ask([{"x": 1}] * 200, due()) for _ in range(90)]
         await asyncio.sleep(0)
         batcher.expire(due(-61.0))
         gone = [batcher.submit([{"x": 1}] * 200, due(), lambda *_: None) for _ in range(5)]
@@ -363,7 +363,7 @@ def test_the_books_are_even_whatever_sizes_were_tried(size: int, shrinks: bool, 
         await asyncio.gather(*jobs)
         while batcher.computing:  # noqa: ASYNC110 - what was withdrawn half way is still being computed
             await asyncio.sleep(0.001)
-        return batcher.size, batcher.waiting, batcher.ahead, batcher.inflight
+        return batcher.chosen, batcher.waiting, batcher.ahead, batcher.inflight
 
     (final, *books), _ = run(body, size=size, queue=10**6, inline=inline)
     assert final == (32 if shrinks else 64)

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,14 +16,19 @@ import httpx
 import numpy as np
 import pytest
 
+from bakeoff.data.transforms.tabular import Table, TableFeeder
 from bakeoff.schema.errors import BundleError
-from bakeoff.serving import engine, server, workers
+from bakeoff.serving import batching, engine, server, workers
 from bakeoff.serving.access import Access
 from bakeoff.serving.app import App
 from bakeoff.serving.computing import AbsentError, Compute, LostError
+from bakeoff.serving.curve import Tuner
 from bakeoff.serving.limits import Limits
 from bakeoff.serving.model import open_bundle
+from bakeoff.serving.pressure import Pressure
+from bakeoff.serving.problems import Problem
 from tests.serving.running import certificate_of, running
+from tests.serving.test_batching import CANARY, Asking, Echo, Row, due, join, run
 from tests.serving.test_load import SCRIPT
 
 
@@ -107,20 +112,21 @@ class Spare:
         """End."""
 
 
-def pool(monkeypatch: pytest.MonkeyPatch, faults: list[BaseException | None], seconds: float) -> workers.Pool:
-    """Return a pool of one process whose spares have faults."""
+def pool(
+    monkeypatch: pytest.MonkeyPatch, faults: list[BaseException | None], seconds: float, replicas: int = 1
+) -> workers.Pool:
+    """Return a pool whose processes after the first have faults."""
     monkeypatch.setattr(workers, "Worker", Spare)
     monkeypatch.setattr(workers, "_PAUSE", 0.01)
     Spare.faults = [None, *faults]
     opened: Any = None
-    return workers.Pool(opened, engine.Computing(), seconds)
+    return workers.Pool(opened, engine.Computing(replicas=replicas), seconds)
 
 
 def test_a_spare_that_does_not_start_is_tried_again_whatever_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     made = pool(monkeypatch, [OSError("no memory"), ValueError("not a frame"), BundleError("altered"), None], 10.0)
     try:
-        lost = made.predictors()[0].worker
-        assert made.replace(lost, hung=False) is not lost
+        assert made.replacement() is not made.predictors()[0].worker
         assert made.restarts == 1
     finally:
         made.close()
@@ -130,9 +136,173 @@ def test_waiting_for_a_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     made = pool(monkeypatch, [OSError("no memory")], 0.1)
     try:
         with pytest.raises(AbsentError, match="no other process came up"):
-            made.replace(made.predictors()[0].worker, hung=False)
+            made.replacement()
     finally:
         made.close()
+
+
+@pytest.mark.parametrize(("others", "waits"), [(0, True), (1, False)])
+def test_rows_a_dead_process_never_had_wait_for_its_spare_only_where_no_other_computes(
+    monkeypatch: pytest.MonkeyPatch, others: int, waits: bool
+) -> None:
+    made = pool(monkeypatch, [*[None] * others, OSError("no memory")], 10.0, replicas=1 + others)
+    asked: list[bool] = []
+    replacement = made.replacement
+    try:
+        remote = made.predictors()[0]
+        remote.worker.predict = broken  # type: ignore[method-assign]
+        remote.worker.process.poll = lambda: -9  # type: ignore[method-assign]
+        made.replacement = lambda *, wait=True: asked.append(wait) or replacement(wait=False)  # type: ignore[method-assign, func-returns-value]
+        for _ in range(2):
+            with pytest.raises(AbsentError):
+                remote.predict([])
+        assert asked == [waits, True]
+    finally:
+        made.close()
+
+
+def broken(_: object) -> Any:
+    """Find that nobody is at the other end."""
+    raise BrokenPipeError
+
+
+def test_rows_that_a_process_died_with_are_not_said_to_be_unseen() -> None:
+    """Another process might die of them too."""
+    model = Mortal()
+    predict, model.predict = model.predict, lambda rows: absent() if model.deaths else predict(rows)  # type: ignore[method-assign]
+    with pytest.raises(LostError, match="none left"):
+        Compute(model, 2, [1]).run([1, 9, 0])
+
+
+def absent() -> Any:
+    """Find that there is no process."""
+    what = "none left"
+    raise AbsentError(what)
+
+
+class Sick(Echo):
+    """Raises ``fault`` while it has one."""
+
+    def __init__(self, fault: Exception) -> None:
+        super().__init__()
+        self.fault: Exception | None = fault
+        self.asked: list[list[int]] = []
+
+    def predict(self, rows: Sequence[Row]) -> tuple[Any, Any]:
+        """Return labels (n,) and probabilities (n, 3), or fail."""
+        self.asked.append([row["x"] for row in rows])
+        if self.fault is not None:
+            raise self.fault
+        return super().predict(rows)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait, half a minute at most."""
+    end = due(30.0)
+    while not true():
+        assert time.perf_counter() < end
+        await asyncio.sleep(1e-3)
+
+
+@pytest.mark.parametrize(("fault", "status"), [(AbsentError("none"), 0), (LostError("gone"), 503), (ValueError(), 500)])
+def test_what_cannot_compute_takes_no_batch_while_another_can_and_is_taken_back(
+    fault: Exception, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "_AGAIN", 0.01)
+    sick, well = Sick(fault), Echo()
+
+    async def main() -> None:
+        batcher = Asking([Compute(well, 3, [CANARY]), Compute(sick, 3, [CANARY])], join, size=2, queue=1000)
+        batcher.start()
+        refused = []
+        try:
+            while not sick.asked:  # until it was the sick one's turn
+                asked = [batcher.ask([{"x": 1}, {"x": number}], due()) for number in range(20)]
+                refused += [
+                    found.status
+                    for found in await asyncio.gather(*asked, return_exceptions=True)
+                    if isinstance(found, Problem)
+                ]
+            assert refused == [status] * bool(status), "only a batch that was given to the model can be lost with it"
+            for number in range(100):
+                await batcher.ask([{"x": number}], due())
+                assert not batcher.failing
+            assert (batcher.computing, batcher.waiting, batcher.inflight) == (0, 0, 0)
+            assert [-1] in sick.asked
+            sick.fault = None
+            await until(lambda: [-1] in sick.calls)
+            well.gate.clear()
+            asked = [batcher.ask([{"x": 1}], due()) for _ in range(5)]
+            await until(lambda: [1, 1] in sick.calls)
+            well.gate.set()
+            await asyncio.gather(*asked)
+        finally:
+            well.gate.set()
+            batcher.stop()
+
+    asyncio.run(main())
+
+
+def test_nothing_computes_when_the_last_one_fails_and_any_that_answers_again_is_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "_AGAIN", 0.01)
+    pair = [Sick(AbsentError("none")), Sick(AbsentError("none"))]
+
+    async def main() -> None:
+        batcher = Asking([Compute(one, 3, [CANARY]) for one in pair], join, size=2, queue=100)
+        batcher.start()
+        try:
+            with pytest.raises(Problem, match="nothing to compute with"):
+                await batcher.ask([{"x": 1}], due())
+            assert batcher.failing
+            for one in pair:
+                one.fault = None
+                while batcher.failing:
+                    batcher.look_again(CANARY, due())
+                    await asyncio.sleep(1e-3)
+                assert (await batcher.ask([{"x": 2}], due()))[0].tolist() == [2]
+                one.fault = AbsentError("none")
+                if one is pair[0]:
+                    with pytest.raises(Problem, match="nothing to compute with"):
+                        await batcher.ask([{"x": 1}], due())
+        finally:
+            batcher.stop()
+
+    asyncio.run(main())
+
+
+def test_nothing_is_learned_from_a_batch_with_rows_that_had_to_be_searched_for() -> None:
+    async def body(batcher: Asking, _: Echo) -> tuple[float, float, list[int]]:
+        learned: list[int] = []
+        batcher.tuner = Tuner(8, 8, 1.0)
+        batcher.tuner.learn = lambda rows, _: learned.append(rows) or 8  # type: ignore[method-assign, func-returns-value]
+        with pytest.raises(Problem, match="cannot process"):
+            await batcher.ask([{"x": 1}, {"x": -5}], due())
+        before = batcher.pressure.row
+        await batcher.ask([{"x": 1}], due())
+        return before, batcher.pressure.row, learned
+
+    (before, after, learned), _ = run(body, pressure=Pressure(1, 1000.0, 1.0, 4))
+    assert before == 1.0 > after
+    assert learned == [1]
+
+
+@pytest.mark.parametrize("bad", [{0, 7, 8, 63}, set(range(64))])
+def test_numbers_that_no_model_can_be_given_take_two_calls_whatever_their_number(bad: set[int]) -> None:
+    feed, calls = TableFeeder({"columns": [{"name": "x", "kind": "number"}]}), []
+
+    class Numbers:
+        def predict(self, rows: Sequence[Row]) -> tuple[Any, Any]:
+            calls.append(len(rows))
+            labels = feed.matrix(rows)[:, 0].astype(np.int64) % 3
+            return labels, np.eye(3)[labels]
+
+    values = np.array([[1e300 if at in bad else float(at)] for at in range(64)])
+    outcome = Compute(Numbers(), 3, Table(("x",), np.zeros((1, 1)))).run(Table(("x",), values))
+    assert set(outcome.bad) == bad
+    assert all(outcome.labels[at] == at % 3 for at in range(64) if at not in bad)
+    assert calls == [64, 64 - len(bad) or 1]
 
 
 def test_the_clock_goes_on_when_one_look_fails(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bakeoff import cli
-from bakeoff.schema.errors import UserError
+from bakeoff.schema.errors import BundleError, UserError
 from bakeoff.serving import files
 from bakeoff.serving.files import Job, predict_file
 from bakeoff.serving.model import open_bundle
@@ -125,6 +125,24 @@ def test_what_lies_beyond_the_note_is_computed_again(
     found = predict_file(job)
     assert found.resumed_from == note["rows"]
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_a_model_that_does_not_load_takes_no_earlier_answers_away(
+    text_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = write_csv(tmp_path / "in.csv", sentences(5)), tmp_path / "out.csv"
+    earlier = Growing(out, {}, resume=False)
+    earlier.append(b"earlier\n", 1, 0)
+    earlier.close()
+
+    def fails(*_: Any) -> Any:
+        what = "the model does not load"
+        raise BundleError(what)
+
+    monkeypatch.setattr(files, "load", fails)
+    with pytest.raises(BundleError):
+        predict_file(Job(bundle=text_bundle, source=source, target=out))
+    assert (tmp_path / "out.csv.part").read_bytes() == b"earlier\n"
 
 
 @pytest.mark.parametrize("change", ["input", "bundle", "probabilities", "short", "note"])

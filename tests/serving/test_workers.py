@@ -148,6 +148,14 @@ def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+def ended(process: psutil.Process) -> bool:
+    """Say whether a process is no more, collected or not."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def test_a_server_without_a_worker_is_not_ready_says_so_and_recovers(
     text_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,3 +175,25 @@ def test_a_server_without_a_worker_is_not_ready_says_so_and_recovers(
         gone.unlink()
         until(lambda: server.client.get("/readyz").status_code == 200)
         assert ask(server, "很好").status_code == 200
+
+
+def test_a_worker_that_nothing_replaces_leaves_every_request_to_the_other(
+    text_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    monkeypatch.setenv("GONE", str(gone))
+    flags = ("--compute", "processes", "--replicas", "2", "--batch", "2")
+    with running(text_bundle, tmp_path, *flags, script=MORTAL) as server, ThreadPoolExecutor(16) as pool:
+        first, _, spare = settled(server, 3)
+        gone.touch()
+        for one in (spare, first):
+            one.kill()
+        until(lambda: ended(first) and ended(spare))
+        texts = ["很好 满意", "糟糕 失望"] * 100
+        answers = list(pool.map(lambda text: ask(server, text, timeout=60), texts))
+        assert [found.json()["predictions"][0]["label"] for found in answers] == ["good", "bad"] * 100
+        assert server.client.get("/readyz").status_code == 200
+        before = server.metric("bakeoff_worker_restarts")
+        gone.unlink()
+        until(lambda: server.metric("bakeoff_worker_restarts") > before)
+        until(lambda: len(workers(server)) == 3)

@@ -8,7 +8,6 @@ from typing import Any
 
 from bakeoff.data.columns import number
 from bakeoff.data.examples import Row
-from bakeoff.data.transforms.tabular import LARGEST
 from bakeoff.schema.artifact import InputColumn
 from bakeoff.schema.errors import DataError
 
@@ -35,9 +34,9 @@ def _number(cell: str, name: str) -> float | None:
     if value is None:
         what = "not a number"
         raise DataError(what, where=name)
-    if math.isnan(value) and not any(letter.isdigit() for letter in cell):
-        return None
-    if not -LARGEST <= value <= LARGEST:  # NaN among it: digits that are too many for a double
+    if not math.isnan(value):
+        return value
+    if any(letter.isdigit() for letter in cell):  # who asks about it means a number
         what = "a number that single precision does not hold"
         raise DataError(what, where=name)
-    return value
+    return None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bakeoff.data import personal
 from bakeoff.data.read import Cells
+from bakeoff.data.transforms.tabular import LARGEST
 from bakeoff.schema.artifact import ColumnKind
 
 Values = NDArray[np.float64] | Cells
@@ -73,7 +74,7 @@ def inspect(name: str, cells: Cells, *, only_text: bool = False) -> ColumnFacts:
 
 
 def as_numbers(cells: Cells) -> NDArray[np.float64] | None:
-    """Return the column as float64 with NaN for missing or infinite cells, None where some cell is not a number.
+    """Return the column as float64 with NaN for what is missing or too large, None where some cell is not a number.
 
     Codes with a leading zero (``007``, postal codes) are not numbers.
     """
@@ -93,7 +94,10 @@ def as_numbers(cells: Cells) -> NDArray[np.float64] | None:
 
 
 def number(cell: str) -> float | None:
-    """Return the number a cell holds, NaN where it says that it is missing, None where it is something else."""
+    """Return the number a cell holds, NaN where it says that it is missing, None where it is something else.
+
+    A number beyond ``LARGEST`` is NaN too: models would be given none, so neither may a row that is stored or sent have it.
+    """
     if cell.lower() in _MISSING:
         return math.nan
     if (len(cell) > 1 and cell[0] == "0" and cell[1].isdigit()) or "_" in cell or not cell.isascii():
@@ -102,7 +106,7 @@ def number(cell: str) -> float | None:
         value = float(cell)
     except ValueError:
         return None
-    return value if math.isfinite(value) else math.nan
+    return value if -LARGEST <= value <= LARGEST else math.nan
 
 
 def _personal_numbers(filled: Sequence[str]) -> bool:

@@ -19,6 +19,7 @@ from bakeoff.delivery.rows import ContractRows
 from bakeoff.delivery.sealing import Seal
 from bakeoff.delivery.wheel import build_wheel
 from bakeoff.delivery.whole import WHOLE, compare, example, gate
+from bakeoff.loadgen.gate import spans
 from bakeoff.risk._files import scan
 from bakeoff.runtimes import sealed
 from bakeoff.runtimes.loading import read_artifact
@@ -183,7 +184,7 @@ def _surroundings(
         threads=contract.threads, memory=_memory(folder, verdict, seal, plan), replicas=max(2, replicas),
         latency=next((promise.limit for promise in contract.promises if promise.name == "latency_p95"), None),
         remote="openai-prompt" in manifest.formats, signed=seal.key is not None, encrypted=seal.secret is not None,
-        stages=len(plan.stages) if plan else 1,
+        stages=len(plan.stages) if plan else 1, gate=sum(spans(contract, contract.rows)),
     )  # fmt: skip
     (folder / "wheels").mkdir()
     lock = locks.lock(pins, build_wheel(folder / "wheels"), sizing.python)

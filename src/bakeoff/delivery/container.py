@@ -40,6 +40,7 @@ class Sizing:
         signed: whether the signature is to be checked at start.
         encrypted: whether the bundle needs a key to be read.
         stages: processes that compute at the same time, more than one of a split model.
+        gate: seconds for which the gate sends requests at most.
 
     """
 
@@ -54,6 +55,7 @@ class Sizing:
     signed: bool = False
     encrypted: bool = False
     stages: int = 1
+    gate: float = 0.0
 
     @property
     def cpu(self) -> int:

@@ -6,6 +6,7 @@ Deployment, and the image it runs, untouched. It gets traffic only when the seco
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from bakeoff.delivery.container import SECRETS, Sizing
@@ -32,20 +33,22 @@ _WEIGHT = 10
 _BROKEN = 3
 """Exit code of ``bakeoff verify`` and of ``bakeoff load --gate`` when a promise is broken: trying again would be cheating. A run that says
 nothing, with a busy neighbour for instance, ends in another one and is tried again."""
-_DEADLINE = 3600
-"""Seconds that the gate may take, tries included: a model that promises seconds is looked at for ten minutes and more."""
+_TRIES = 3
+"""Runs of the gate at most."""
+_BESIDE_LOAD = 3600
+"""Seconds for all that the gate does but sending requests, tries included: images, verification, pauses between tries."""
 _SPARE = 512
 """MiB that a test needs beside the model: the rows, the answers, the command line itself."""
 _AUTHORIZATION = f"{SECRETS}-gate/authorization"
 
 _CANARY = """# 1. kubectl apply -k kubernetes/overlays/canary           the new bundle beside the old one, without traffic; the gate runs
-# 2. kubectl wait --for=condition=complete --timeout=60m job/{job}
+# 2. kubectl wait --for=condition=complete --timeout={minutes}m job/{job}
 #    Go on only if that succeeds: a broken promise fails the Job, and the running bundle stays.
 # 3. kubectl apply -k kubernetes/overlays/canary-live      {weight} % of the requests
 # 4. kubectl apply -k kubernetes/overlays/production       all of them, then: kubectl delete -k kubernetes/overlays/canary
 """
 _SHADOW = """# 1. kubectl apply -k kubernetes/overlays/shadow           the new bundle beside the old one, without traffic; the gate runs
-# 2. kubectl wait --for=condition=complete --timeout=60m job/{job}
+# 2. kubectl wait --for=condition=complete --timeout={minutes}m job/{job}
 #    Go on only if that succeeds: a broken promise fails the Job, and the running bundle stays.
 # 3. kubectl apply -k kubernetes/overlays/shadow-live      it gets a copy of {weight} % of the requests, as many as its one replica takes;
 #    its answers are thrown away, its metrics stay
@@ -94,7 +97,7 @@ def _beside(sizing: Sizing, track: Track, head: str, weight: int) -> dict[str, s
     folder = f"overlays/{track}"
     resources = ["deployment.yaml", "service.yaml", "gate.yaml", "gate-networkpolicy.yaml"]
     whole = kustomization(resources=resources, components=_SETTINGS)
-    filled = head.format(job=_job_name(sizing, track), weight=weight)
+    filled = head.format(job=_job_name(sizing, track), weight=weight, minutes=_minutes(sizing))
     return {
         f"{folder}/kustomization.yaml": written(whole, filled),
         f"{folder}/deployment.yaml": written(deployment(sizing, track)),
@@ -137,11 +140,16 @@ def job(sizing: Sizing, url: str, whose: dict[str, str]) -> Document:
     """Return the specification of the Job."""
     broken = {"operator": "In", "values": [_BROKEN]}
     return {
-        "backoffLimit": 2,
-        "activeDeadlineSeconds": _DEADLINE,
+        "backoffLimit": _TRIES - 1,
+        "activeDeadlineSeconds": 60 * _minutes(sizing),
         "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": broken}]},
         "template": {"metadata": {"labels": whose}, "spec": _tests(sizing, url)},
     }
+
+
+def _minutes(sizing: Sizing) -> int:
+    """Return how long the gate may take in all: every try as long as the contract lets it."""
+    return math.ceil((_BESIDE_LOAD + _TRIES * sizing.gate) / 60)
 
 
 def gate_labels(sizing: Sizing, track: str) -> dict[str, str]:

@@ -3,7 +3,8 @@
 Latency is promised for one request at a time, throughput as a rate of Poisson arrivals at which the latency promises still hold; each
 is tested in the scenario it was promised in. The contract rows are what is sent one at a time: more at once would wait at a slow model for
 longer than it promises, and a server sheds that. What breaks the contract is told apart from what says nothing of it: a run that is not
-valid, rows that were not answered in time.
+valid, requests that failed, rows that were not answered in time. A status of 429 is a failure here: how often one client may ask was
+said to the server, and is no part of the contract.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 from bakeoff.evaluation.percentiles import required
 from bakeoff.loadgen.client import Run
 from bakeoff.loadgen.report import FIGURES, QUANTILES, Clause, Gate, Kept, Summary
-from bakeoff.loadgen.session import Session
+from bakeoff.loadgen.session import SECONDS, Session
 from bakeoff.schema.base import Words
 from bakeoff.schema.contract import Contract
 from bakeoff.schema.measurement import Measurement
@@ -28,6 +29,9 @@ _MOST_SECONDS = 600.0
 """Longest that contract rows are sent, unless a percentile needs more: of a model that promises seconds some are compared, drawn at random."""
 _LEAST_ROWS = required(0.95)
 """Rows to compare before labels count as the trial's: if more than one in twenty differed, one of so many would have."""
+
+_OVERLOAD = (503,)
+"""What a server says that cannot keep up."""
 
 _NO_ROWS = Words(
     zh="没有契约行可供核对标签：请用 --bundle 给出交付包，或交付时带上契约行",
@@ -60,18 +64,17 @@ def hold(session: Session, contract: Contract, expected: Sequence[str] | None) -
         expected: the trial's label of each request of the session; None when they are not at hand.
 
     """
-    limits, rate = limits_of(contract), rate_of(contract)
+    limits, rate, rows = limits_of(contract), rate_of(contract), len(expected or ())
+    single_seconds, rate_seconds = spans(contract, rows, session.asked.seconds)
     session.warm_up()
-    needed = max(_TWICE * required(QUANTILES[name]) for name in (FIGURES["single-stream"], *limits))
-    rows = len(expected or ())
-    plan = session.plan(rate=None, seconds=_time(session, needed, rows, limits), clients=1)
-    single, log = session.send(replace(plan, count=max(needed, rows), bodies=True), "single-stream", limits)
+    plan = session.plan(rate=None, seconds=single_seconds, clients=1)
+    plan = replace(plan, count=max(_needed(limits), rows), bodies=True)
+    single, log = session.send(plan, "single-stream", limits, _OVERLOAD)
     labels = _labels(log, expected)
     clauses = [_latency(single, name, limit) for name, limit in limits.items()]
     main, reasons = single, [*labels.reasons, *single.advice]
     if rate is not None:
-        seconds = max(session.asked.seconds, needed / rate)
-        main, log = session.send(session.plan(rate=rate, seconds=seconds), "server", limits)
+        main, log = session.send(session.plan(rate=rate, seconds=rate_seconds), "server", limits, _OVERLOAD)
         reasons += main.advice
         clauses.append(_throughput(main, rate))
     broken = labels.same < labels.rows or any(one.verdict == "broken" for one in clauses)
@@ -82,12 +85,26 @@ def hold(session: Session, contract: Contract, expected: Sequence[str] | None) -
     return gate, main, log
 
 
-def _time(session: Session, needed: int, rows: int, limits: Mapping[str, float]) -> float:
-    """Return the seconds that requests may take, one after another, of a server that keeps its promise."""
-    least, promised = _PATIENCE * session.asked.seconds, max(limits.values(), default=None)
+def spans(contract: Contract, rows: int, seconds: float = SECONDS) -> tuple[float, float]:
+    """Return for how long requests are sent [s]: at most, one after another; then at the promised rate, 0 where none is promised.
+
+    Args:
+        contract: what was promised.
+        rows: contract rows to compare.
+        seconds: length of a run that was asked for.
+
+    """
+    limits, rate = limits_of(contract), rate_of(contract)
+    needed, least, promised = _needed(limits), _PATIENCE * seconds, max(limits.values(), default=None)
+    at_rate = max(seconds, needed / rate) if rate is not None else 0.0
     if promised is None:
-        return max(least, _MOST_SECONDS)
-    return max(least, needed * promised, min(rows * promised, _MOST_SECONDS))
+        return max(least, _MOST_SECONDS), at_rate
+    return max(least, needed * promised, min(rows * promised, _MOST_SECONDS)), at_rate
+
+
+def _needed(limits: Mapping[str, float]) -> int:
+    """Return the requests that every percentile which has to be stated needs."""
+    return max(_TWICE * required(QUANTILES[name]) for name in (FIGURES["single-stream"], *limits))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from bakeoff.loadgen.report import FIGURES, QUANTILES, LimitVerdict, Scenario, S
 from bakeoff.schema.base import Words
 from bakeoff.schema.measurement import Measurement
 
-_SHED = (429, 503)
+SHED = (429, 503)
+"""Statuses that say overload politely."""
 _NAMES = {REFUSED: "refused", CLOSED: "closed", TIMED_OUT: "timed out", MALFORMED: "not HTTP"}
 _BEHIND = 0.05
 _LATE_SHARE = 0.10
@@ -37,7 +38,14 @@ Floats = NDArray[np.float64]
 
 
 def summarise(
-    run: Run, plan: Plan, scenario: Scenario, limits: Mapping[str, float], *, rows: int = 1, confidence: float = 0.95
+    run: Run,
+    plan: Plan,
+    scenario: Scenario,
+    limits: Mapping[str, float],
+    *,
+    rows: int = 1,
+    confidence: float = 0.95,
+    polite: Collection[int] = SHED,
 ) -> Summary:
     """Judge one run.
 
@@ -48,9 +56,10 @@ def summarise(
         limits: percentile name → limit in seconds.
         rows: rows per request.
         confidence: of the intervals, two-sided.
+        polite: statuses that count as shed; any other but 2xx is a failure.
 
     """
-    good, shed = run.good, np.isin(run.status, _SHED)
+    good, shed = run.good, np.isin(run.status, list(polite))
     latency = np.where(shed, np.inf, run.latency)[good | shed]
     statuses = Counter(run.status[~(good | shed)].tolist())
     seconds = max(run.wall, 1e-9)
@@ -62,7 +71,8 @@ def summarise(
         failed={_NAMES.get(status, str(status)): count for status, count in sorted(statuses.items())},
         latency=_percentiles(run.latency[good], {*limits, FIGURES.get(scenario, "")}, confidence),
         lag_p50=float(np.quantile(lag, 0.5)), lag_p99=float(np.quantile(lag, 0.99)), client_cpu=run.cpu / n,
-        client_share=run.cpu / seconds, client_busy=1.0 - min(1.0, run.idle / seconds), crowded=run.crowded, sustained=_sustained(run, plan, limits),
+        client_share=run.cpu / seconds, client_busy=1.0 - min(1.0, run.idle / seconds), crowded=run.crowded,
+        sustained=_sustained(run, good | shed, plan, limits),
         limits=tuple(_limit(name, limit, latency, confidence) for name, limit in limits.items()),
     )  # fmt: skip
     facts = facts.model_copy(update={"late": _late(facts, limits)})
@@ -96,16 +106,18 @@ def _limit(name: str, limit: float, latency: Floats, confidence: float) -> Limit
     return LimitVerdict(name=name, limit=limit, verdict="kept" if sure else "refused")
 
 
-def _sustained(run: Run, plan: Plan, limits: Mapping[str, float]) -> bool:
-    """Whether answers kept up with arrivals: nearly all came, and no more were in flight at the end than a kept limit allows.
+def _sustained(run: Run, answered: NDArray[np.bool_], plan: Plan, limits: Mapping[str, float]) -> bool:
+    """Whether answers kept up with arrivals: few were shed, and no more were in flight at the end than a kept limit allows.
 
-    By Little's law (1961) requests in flight are the rate times the latency. A closed loop cannot fall behind.
+    By Little's law (1961) requests in flight are the rate times the latency. A closed loop cannot fall behind. Requests that
+    failed (not ``answered``, bool (n,)) say nothing of it; they make the run invalid.
     """
-    if plan.rate is None or not len(run):
+    count = int(answered.sum())
+    if plan.rate is None or not count:
         return True
-    unfinished = int((run.done > float(run.intended[-1])).sum())
-    allowed = _BEHIND * len(run) + plan.rate * max(limits.values(), default=0.0) + 1
-    return bool(run.good.mean() >= 1.0 - _BEHIND and unfinished <= allowed)
+    unfinished = int((run.done > float(run.intended[-1]))[answered].sum())
+    allowed = _BEHIND * count + plan.rate * max(limits.values(), default=0.0) + 1
+    return bool(run.good[answered].mean() >= 1.0 - _BEHIND and unfinished <= allowed)
 
 
 def _advice(facts: Summary) -> tuple[Words, ...]:
@@ -184,6 +196,10 @@ def _failures(facts: Summary) -> list[Words]:
         "closed": Words(zh="服务没有应答就关闭了连接；查看它的日志", en="the server closed connections without an answer; look at its log"),
         "timed out": Words(zh="应答超时；降低速率或调大 --timeout", en="no answer in time; lower the rate or raise --timeout"),
         "not HTTP": Words(zh="应答不是 HTTP/1.1", en="what came back is not HTTP/1.1"),
+        "429": Words(
+            zh="服务限制每个客户端每秒的请求数；用更大的 --rate 启动它，或不设",
+            en="the server limits how often one client may ask; start it with a higher --rate, or without",
+        ),
     }  # fmt: skip
     other = Words(zh="看看服务为何拒绝；用 curl 试一次", en="see why the server refuses; try one with curl")
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from bakeoff.evaluation.percentiles import required
 from bakeoff.loadgen import null
 from bakeoff.loadgen.client import Run, address, request, run
 from bakeoff.loadgen.engine import Plan
-from bakeoff.loadgen.judging import measured, summarise
+from bakeoff.loadgen.judging import SHED, measured, summarise
 from bakeoff.loadgen.report import MLPERF_SECONDS, QUANTILES, Floor, Scenario, Search, Summary
 from bakeoff.loadgen.search import highest_rate
 from bakeoff.loadgen.text import seconds
@@ -20,6 +20,8 @@ from bakeoff.schema.errors import UserError
 
 ROWS = {"multi-stream": 8, "offline": 256}
 """Rows of one request: eight as in MLPerf's MultiStream; Offline hands over everything at once, here in large pieces."""
+SECONDS = 10.0
+"""Length of the run that counts, where none is asked for."""
 _CONNECTIONS = 512
 _IN_FLIGHT = {"closed": 32, "single-stream": 1, "multi-stream": 1, "offline": 2}
 _WARM = Plan(host="", port=0, connections=4, seconds=0.5, count=200)
@@ -48,7 +50,7 @@ class Asking:
 
     scenario: Scenario | None = None
     rate: float | None = None
-    seconds: float = 10.0
+    seconds: float = SECONDS
     clients: int | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     rows_per_request: int | None = None
@@ -130,10 +132,12 @@ class Session:
             seconds=seconds, timeout=self.asked.timeout, seed=self.asked.seed + seed,
         )  # fmt: skip
 
-    def send(self, plan: Plan, scenario: Scenario, limits: Mapping[str, float]) -> tuple[Summary, Run]:
-        """Run a plan and judge it."""
+    def send(
+        self, plan: Plan, scenario: Scenario, limits: Mapping[str, float], polite: Collection[int] = SHED
+    ) -> tuple[Summary, Run]:
+        """Run a plan and judge it; ``polite``: statuses that count as shed."""
         log = self.run(plan)
-        return summarise(log, plan, scenario, limits, rows=self.asked.size), log
+        return summarise(log, plan, scenario, limits, rows=self.asked.size, polite=polite), log
 
     def test(self, say: Callable[[str], None] = lambda _: None) -> Tested:
         """Do what was asked; ``say`` hears what goes on."""

@@ -103,7 +103,7 @@ class App:
             "bakeoff_inflight_requests": ("Requests not answered yet.", lambda: self.batcher.inflight),
             "bakeoff_batch_size": ("Rows computed together at most, as measured at start-up and under load.", lambda: self.batcher.chosen),
             "bakeoff_worker_restarts": ("Compute processes replaced since the start.", lambda: self.engine.restarts),
-            "bakeoff_ready": ("1 when the server takes new requests.", lambda: float(self.ready and self.engine.healthy)),
+            "bakeoff_ready": ("1 when the server takes new requests and can compute.", lambda: float(self.ready and self.engine.healthy)),
         })  # fmt: skip
         self._kinds = {column.name: column.kind for column in manifest.inputs}
         self._counts = [0] * len(self.classes)

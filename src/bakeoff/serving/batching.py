@@ -12,14 +12,14 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from time import perf_counter, thread_time
+from time import perf_counter, sleep, thread_time
 from typing import Any
 
-from bakeoff.serving.computing import AbsentError, Compute, LostError, Outcome, Row
+from bakeoff.serving.computing import AbsentError, Compute, LostError, Outcome, Row, Standing
 from bakeoff.serving.curve import Tuner
 from bakeoff.serving.parsing import refused
 from bakeoff.serving.pressure import Pressure
-from bakeoff.serving.problems import Problem
+from bakeoff.serving.problems import Problem, later, too_late
 
 Done = Callable[["Job", Problem | None], None]
 Join = Callable[[list[Sequence[Any]]], Sequence[Row]]
@@ -28,6 +28,8 @@ Piece = tuple["Job", int, int]
 _FAR = float("inf")
 _BLOCKED = 0.05
 """Seconds an inline batch may hold the event loop; a model that takes longer gets a thread from then on."""
+_AGAIN = 1.0
+"""Seconds between looks at a predictor that failed."""
 
 
 class Job:
@@ -67,8 +69,6 @@ class Batcher:
     Attributes:
         tuner: learns from the batches how large they should be, if set.
         clock: of what a batch costs, read in the thread that computes it.
-        failing: the last batch failed altogether: the model does not answer the canary either, or there is nothing to compute with.
-
     """
 
     def __init__(
@@ -86,11 +86,17 @@ class Batcher:
         self._lock = threading.Lock()
         self._bells: list[Any] = []
         self._open: set[Job] = set()
-        self.failing = False
+        self._returned: deque[list[Piece]] = deque()
+        self._standing = Standing(self._computes)
         self._canary: Job | None = None
         self._stopped = self._scheduled = False
         self.waiting = self.computing = self._ahead = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def failing(self) -> bool:
+        """Whether nothing computes: every predictor is absent, or does not answer the canary either."""
+        return self._standing.failing
 
     @property
     def inflight(self) -> int:
@@ -140,9 +146,7 @@ class Batcher:
     def _refusal(self, count: int, expected: float) -> Problem | None:
         if self.waiting + count <= self._limit and self.pressure.bearable(expected):
             return None
-        seconds = self.pressure.retry_after(self.ahead)
-        what = "too many requests are waiting; try again"
-        return Problem(503, what, headers=((b"retry-after", b"%d" % seconds),))
+        return later("too many requests are waiting", self.pressure.retry_after(self.ahead))
 
     def submit(self, rows: Sequence[Any], due: float, done: Done) -> Job:
         """Queue a request.
@@ -173,14 +177,14 @@ class Batcher:
         return job
 
     def look_again(self, row: Any, due: float) -> None:  # noqa: ANN401 - as ``join`` takes it
-        """Compute a row that the model can answer, if the last batch failed and nobody waits: a server that is not ready is not asked."""
+        """Compute a row that the model can answer, if nothing computes and nobody waits: a server that is not ready is not asked."""
         if self.failing and not self._open:
             self._canary = self.submit([row], due, _nothing)
 
     def expire(self, now: float) -> None:
         """Answer requests that are overdue with 504; rows of theirs that still wait are dropped."""
         for job in [job for job in self._open if job.due < now]:
-            self.withdraw(job, _late())
+            self.withdraw(job, too_late())
 
     def withdraw(self, job: Job, problem: Problem) -> None:
         """Give a job up, if it is not answered yet: rows of it that still wait are not computed."""
@@ -244,8 +248,10 @@ class Batcher:
         bell = threading.Lock()
         bell.acquire()
         while True:
+            if self._standing.dispensable(compute) and not self._answers_again(compute):
+                return
             with self._lock:
-                idle = not self._jobs
+                idle = not (self._jobs or self._returned)
                 if idle:
                     if self._stopped:
                         return
@@ -259,11 +265,31 @@ class Batcher:
             begin, spent = perf_counter(), self.clock()
             outcome = self._run(compute, pieces) if pieces else None
             seconds, spent = perf_counter() - begin, self.clock() - spent
+            if isinstance(outcome, AbsentError) and self._give_back(compute, pieces):
+                outcome = None
             try:
                 assert self._loop is not None  # noqa: S101
                 self._loop.call_soon_threadsafe(self._finish, pieces, late, outcome, seconds, spent)
             except RuntimeError:
                 return  # the loop was closed: the process is going down and nobody waits for the answer any more
+
+    def _answers_again(self, compute: Compute) -> bool:
+        """Wait until a predictor that failed answers, or no other does; others compute meanwhile. Say whether to go on."""
+        while not self._stopped and self._standing.dispensable(compute):
+            self._ring(1)  # for what this thread was woken for, or gave back
+            if compute.answers():
+                self._standing.note(compute, failed=False)
+            else:
+                sleep(_AGAIN)
+        return not self._stopped
+
+    def _give_back(self, compute: Compute, pieces: list[Piece]) -> bool:
+        """Leave a batch that nothing has computed to another predictor, if there is one; its rows are on the books still."""
+        with self._lock:
+            given = not self._stopped and self._standing.dispensable(compute)
+            if given:
+                self._returned.append(pieces)
+        return given
 
     def _take(self) -> tuple[list[Piece], list[Job]]:
         """Take up to a batch of rows, oldest request first, and set aside what cannot be answered in time."""
@@ -271,6 +297,8 @@ class Batcher:
         late: list[Job] = []
         now = perf_counter()
         with self._lock:
+            if self._returned:
+                return self._returned.popleft(), late
             room = size = self.size
             jobs = self._jobs
             while jobs and room:
@@ -296,49 +324,53 @@ class Batcher:
     def _run(self, compute: Compute, pieces: list[Piece]) -> Outcome | BaseException:
         try:
             parts = [job.rows if stop - start == len(job.rows) else job.rows[start:stop] for job, start, stop in pieces]
-            return compute.run(self._join(parts))
+            outcome = compute.run(self._join(parts))
         except Exception as error:  # noqa: BLE001 - whatever a model raises is an answer to give, not the end of the server
+            self._standing.note(compute, failed=True)
             return error
+        if self._standing.failed:
+            self._standing.note(compute, failed=False)
+        return outcome
 
     # ------------------------------------------------------------------------------------------------------- answering
 
     def _finish(
-        self,
-        pieces: list[Piece],
-        late: list[Job],
-        outcome: Outcome | BaseException | None,
-        seconds: float,
-        spent: float,
-    ) -> None:
+        self, pieces: list[Piece], late: list[Job], outcome: Outcome | BaseException | None,
+        seconds: float, spent: float,
+    ) -> None:  # fmt: skip
         for job in late:
-            self._close(job, _late())
+            self._close(job, too_late())
         if outcome is None:
             return
         rows = sum(stop - start for _, start, stop in pieces)
         with self._lock:
             self.computing -= rows
         self._on_batch(rows, seconds)
-        self.failing = isinstance(outcome, BaseException)
         if isinstance(outcome, BaseException):
             if pieces[-1][0] is not self._canary:  # nobody asked, and the fault it looks after is counted
                 self._on_fault(outcome)
             gone = isinstance(outcome, AbsentError | LostError)
+            absent = later("there is nothing to compute with at the moment")
             for job, _, _ in pieces:
-                self._close(job, _absent() if gone else Problem(500, "the model failed"))
+                self._close(job, absent if gone else Problem(500, "the model failed"))
             return
-        self.pressure.learn(rows, seconds)
-        first, _, stop = pieces[0]
-        if first.expected and stop == len(first.rows):
-            self.pressure.compare(first.expected, perf_counter() - first.asked)
-        if self.tuner is not None:
-            size = self.tuner.learn(rows, spent)
-            with self._lock:
-                self.size = size
+        if not outcome.bad:  # the search for those took time that no other batch will
+            self._learn(pieces[0], rows, seconds, spent)
         offset = 0
         for job, start, stop in pieces:
             end = offset + stop - start
             self._fill(job, start, outcome, offset, end)
             offset = end
+
+    def _learn(self, first: Piece, rows: int, seconds: float, spent: float) -> None:
+        self.pressure.learn(rows, seconds)
+        job, _, stop = first
+        if job.expected and stop == len(job.rows):
+            self.pressure.compare(job.expected, perf_counter() - job.asked)
+        if self.tuner is not None:
+            size = self.tuner.learn(rows, spent)
+            with self._lock:
+                self.size = size
 
     def _fill(self, job: Job, start: int, outcome: Outcome, offset: int, end: int) -> None:
         if job.left == end - offset and not start:
@@ -361,16 +393,6 @@ class Batcher:
         if problem is None and job.bad:
             problem = refused(job.rows, job.bad)
         job.done(job, problem)
-
-
-def _late() -> Problem:
-    what = "the model did not answer in time"
-    return Problem(504, what)
-
-
-def _absent() -> Problem:
-    what = "there is nothing to compute with at the moment; try again"
-    return Problem(503, what, headers=((b"retry-after", b"1"),))
 
 
 def _nothing(*_: object) -> None:

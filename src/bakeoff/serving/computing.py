@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bakeoff.data.transforms.tabular import Table
 from bakeoff.schema.errors import BakeoffError
 
 Row = Mapping[str, Any]
@@ -32,7 +33,7 @@ class LostError(BakeoffError):
 
 
 class AbsentError(BakeoffError):
-    """There is no process to compute: whatever rows it is given, they are not to blame."""
+    """There is no process to compute: no model has seen the rows, others may be given them."""
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class Compute:
         """Return the answers.
 
         Raises:
+            AbsentError: there is nothing to compute with, and these rows were in no process that ended.
             Exception: whatever the model raised, when it fails on the canary too.
 
         """
@@ -72,10 +74,23 @@ class Compute:
             raise
         except Exception as error:  # noqa: BLE001 - a model may raise anything; the rows to blame are found below
             self._doubted = True
-            return self._search(rows, error)
+            try:
+                return self._search(rows, error)
+            except AbsentError as absent:
+                raise LostError(absent.what) from None
         return Outcome(labels.tolist(), probabilities.tolist())
 
+    def answers(self) -> bool:
+        """Say whether the model answers the canary."""
+        try:
+            self._checked(self._canary)
+        except Exception:  # noqa: BLE001 - any failure of the canary means the model is broken
+            return False
+        return True
+
     def _search(self, rows: Sequence[Row], error: Exception) -> Outcome:
+        if isinstance(rows, Table) and (beyond := rows.beyond()).any():
+            return self._within(rows, beyond, error)
         bad: dict[int, Exception] = {}
         if isinstance(
             error, LostError
@@ -87,6 +102,19 @@ class Compute:
             labels, probabilities = self._split(rows, bad, error)
         if self._doubted:
             self._ask(error)
+        return Outcome(labels.tolist(), probabilities.tolist(), bad)
+
+    def _within(self, rows: Table, beyond: NDArray[np.bool_], error: Exception) -> Outcome:
+        """Compute the rows whose numbers a model can be given; one look tells the others, halving would take a call for each."""
+        bad = dict.fromkeys(np.flatnonzero(beyond).tolist(), error)
+        labels, probabilities = np.zeros(len(rows), np.int64), np.zeros((len(rows), self._classes))
+        places = np.flatnonzero(~beyond)
+        if not len(places):
+            self._ask(error)
+        else:
+            found = self.run(Table(rows.names, rows.values[places]))
+            labels[places], probabilities[places] = found.labels, found.probabilities
+            bad.update((int(places[at]), reason) for at, reason in found.bad.items())
         return Outcome(labels.tolist(), probabilities.tolist(), bad)
 
     def _bisect(self, rows: Sequence[Row], bad: dict[int, Exception]) -> Answer:
@@ -135,7 +163,32 @@ class Compute:
 
     def _ask(self, error: Exception) -> None:
         """Raise ``error`` again when the model fails on a row it is known to handle: then no other row is to blame."""
-        try:
-            self._checked(self._canary)
-        except Exception:  # noqa: BLE001 - any failure of the canary means the model is broken
-            raise error from None
+        if not self.answers():
+            raise error
+
+
+class Standing:
+    """Which predictors failed altogether and have answered nothing since; threads may share one.
+
+    A thread adds its own before it asks about others: of those that fail at the same time, the last one finds no other and goes on.
+    """
+
+    def __init__(self, computes: Sequence[Compute]) -> None:
+        self._all = {id(compute.predictor) for compute in computes}
+        self.failed: set[int] = set()
+
+    @property
+    def failing(self) -> bool:
+        """Whether nothing computes."""
+        return len(self.failed) == len(self._all)
+
+    def note(self, compute: Compute, *, failed: bool) -> None:
+        """Take in how a batch ended; a success matters only while some have ``failed``."""
+        if failed:
+            self.failed.add(id(compute.predictor))
+        else:
+            self.failed.discard(id(compute.predictor))
+
+    def dispensable(self, compute: Compute) -> bool:
+        """Say whether its predictor failed, and another one did not."""
+        return id(compute.predictor) in self.failed and not self.failing

@@ -121,14 +121,13 @@ def predict_file(job: Job, progress: Progress = lambda *_: None) -> Predicted:
         )  # fmt: skip
     with open_rows(job.source, encoding=job.encoding) as rows:
         _check_columns(job, rows, opened)
-        with closing(_out(job, opened)) as out:
-            served = load(opened, job.threads)
-            with closing(served.classifier):
-                done = out.start.rows
-                for _ in islice(iter(rows), done):
-                    pass
-                _pump(_Answers(served, job), rows, out, job, progress)
-                note = out.finish()
+        served = load(opened, job.threads)  # first: a model that does not load takes no earlier answers away
+        with closing(served.classifier), closing(_out(job, opened)) as out:
+            done = out.start.rows
+            for _ in islice(iter(rows), done):
+                pass
+            _pump(_Answers(served, job), rows, out, job, progress)
+            note = out.finish()
     return Predicted(
         target=str(job.target), model=opened.manifest.candidate, rows=note.rows, failed=note.failed, resumed_from=done,
         seconds=time.monotonic() - begun,

@@ -26,7 +26,7 @@ from bakeoff.evaluation.launchers.ray_cluster import connect
 from bakeoff.runtimes.keys import Keys
 from bakeoff.schema.errors import BundleError, UserError
 from bakeoff.serving import curve, engine, lease
-from bakeoff.serving.computing import Answer, LostError
+from bakeoff.serving.computing import Answer, LostError, Predictor
 from bakeoff.serving.lease import Lease
 from bakeoff.serving.limits import Limits
 from bakeoff.serving.model import Opened, Served, load, made_up, open_bundle
@@ -234,9 +234,9 @@ def build(opened: Opened, limits: Limits, scaling: Scaling) -> engine.Engine:
             what = "the model does not answer on the cluster"
             raise BundleError(what, where=str(opened.root), got=str(error)) from error
         raise
-    several = range(scaling.most * ongoing)
-    predictors = [Replicas(deployed.handle, limits.request_seconds, deployed.lost) for _ in several]
-    return RayEngine(service, [*predictors], mode="threads", size=size, measured=measured, pool=cast("Pool", deployed))
+    one: Predictor = Replicas(deployed.handle, limits.request_seconds, deployed.lost)
+    many = [one] * (scaling.most * ongoing)
+    return RayEngine(service, many, mode="threads", size=size, measured=measured, pool=cast("Pool", deployed))
 
 
 def in_flight(travelled: float, alone: float) -> int:

@@ -60,8 +60,8 @@ def _paths(manifest: Manifest, name: str) -> dict[str, Any]:
     errors = {
         "400": "Not JSON, or the protocol is broken", "403": "A page of another site asks a server without API keys",
         "408": "The body did not arrive in time", "413": "Body too large",
-        "415": "Not application/json", "422": "A row is not what the model reads", "503": "Overloaded or going down; retry",
-        "504": "The model did not answer in time",
+        "415": "Not application/json", "422": "A row is not what the model reads",
+        "503": "Overloaded, unable to compute, or going down; retry", "504": "The model did not answer in time",
     }  # fmt: skip
     chat = {
         "/v1/chat/completions": {

@@ -62,3 +62,14 @@ def kind(value: object) -> str:
         return "boolean"
     names = {str: "string", int: "number", float: "number", list: "array", dict: "object"}
     return names.get(type(value), type(value).__name__)
+
+
+def later(what: str, seconds: int = 1) -> Problem:
+    """Return 503: ask again after ``seconds``."""
+    return Problem(503, f"{what}; try again", headers=((b"retry-after", b"%d" % seconds),))
+
+
+def too_late() -> Problem:
+    """Return 504."""
+    what = "the model did not answer in time"
+    return Problem(504, what)

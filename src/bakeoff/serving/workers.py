@@ -106,26 +106,34 @@ class Worker:
 
 
 class Remote:
-    """A predictor that is a process; a lost one is replaced by the pool's spare."""
+    """A predictor that is a process; a lost one is replaced by the pool's spare at the next call."""
 
     def __init__(self, pool: Pool, worker: Worker) -> None:
         self._pool, self.worker = pool, worker
+        self._lost = False
 
     def predict(self, rows: Sequence[Any]) -> Answer:
         """Compute a batch in the process.
 
         Raises:
             LostError: it died or hung; the next call goes to another.
-            AbsentError: it died, and there is no other.
+            AbsentError: it died before, and there is no other.
             ValueError: the model failed.
 
         """
+        if self._lost:
+            self.worker, self._lost = self._pool.replacement(), False
         try:
             return self.worker.predict(rows)
         except (EOFError, OSError) as error:
-            self.worker = self._pool.replace(self.worker, hung=isinstance(error, TimeoutError))
-            what = "the process that computed is gone"
-            raise LostError(what) from None
+            self._pool.bury(self.worker, hung=isinstance(error, TimeoutError))
+            self._lost = True
+            if not isinstance(error, BrokenPipeError):
+                what = "the process that computed is gone"
+                raise LostError(what) from None
+        # it had died before and never had these rows: where others compute, they need not wait for its spare
+        self.worker, self._lost = self._pool.replacement(wait=not self._pool.computes), False
+        return self.predict(rows)
 
     def close(self) -> None:
         """End the process."""
@@ -170,23 +178,32 @@ class Pool:
     @property
     def healthy(self) -> bool:
         """Whether a process computes, or waits for a dead one's place."""
-        return bool(self._free) or any(remote.worker.process.poll() is None for remote in self._remotes)
+        return bool(self._free) or self.computes
+
+    @property
+    def computes(self) -> bool:
+        """Whether a process computes, or could."""
+        return any(remote.worker.process.poll() is None for remote in self._remotes)
 
     def _start(self) -> Worker:
         return Worker(self._command, self._opened, self._threads)
 
-    def replace(self, lost: Worker, *, hung: bool) -> Worker:
-        """Return a loaded worker in the place of one that is gone; waits for it if need be.
+    def bury(self, lost: Worker, *, hung: bool) -> None:
+        """Collect a process that died or hung."""
+        lost.kill()
+        how = "hung and was ended" if hung else f"ended with {lost.process.returncode}"
+        logger.error("worker %d %s", lost.process.pid, how)
+
+    def replacement(self, *, wait: bool = True) -> Worker:
+        """Return a loaded worker in the place of one that is gone; may have to wait for it.
 
         Raises:
             AbsentError: none came up in the time a batch may take, several in a row did not, or the server is going down.
 
         """
-        lost.kill()
-        how = "hung and was ended" if hung else f"ended with {lost.process.returncode}"
-        logger.error("worker %d %s", lost.process.pid, how)
         with self._changed:
-            self._changed.wait_for(lambda: self._free or self._closed or self._vain >= _VAIN, self._seconds)
+            if wait:
+                self._changed.wait_for(lambda: self._free or self._closed or self._vain >= _VAIN, self._seconds)
             if self._closed or not self._free:
                 what = "the server is going down" if self._closed else "no other process came up"
                 raise AbsentError(what)

@@ -106,6 +106,10 @@ class Table(Sequence[Row]):
             return Table(self.names, self.values[at])
         return dict(zip(self.names, self.values[at].tolist(), strict=True))
 
+    def beyond(self) -> NDArray[np.bool_]:
+        """Say of each row whether a number of it is beyond ``LARGEST``."""
+        return np.asarray((np.abs(self.values) > LARGEST).any(axis=1))
+
 
 class TableFeeder:
     """Rows → (n, columns) float32 with NaN for whatever is missing, unknown or malformed.
