@@ -331,14 +331,14 @@ def test_a_worker_killed_from_outside_is_started_again(laboratory: Any, trial: T
 
 
 def kill_workers(killed: list[int]) -> None:
-    """Kill the first worker that this process's servers fork."""
+    """Kill the first worker that this process's servers fork; other tests may have left other children, such as a cluster."""
     import psutil
 
     end = time.monotonic() + 30
     while not killed and time.monotonic() < end:
         for server in psutil.Process().children():
             with contextlib.suppress(psutil.Error):
-                for worker in server.children():
+                for worker in server.children() if "bakeoff.evaluation.worker" in server.cmdline() else ():
                     worker.kill()
                     killed.append(worker.pid)
         time.sleep(0.05)
