@@ -125,10 +125,9 @@ def test_bfloat16_halves_the_file_and_hardly_moves_an_answer(tmp_path: Path) -> 
 @pytest.mark.parametrize("plugin", [bfloat16.PLUGIN, static_int8.PLUGIN], ids=["bfloat16", "static_int8"])
 def test_an_answer_does_not_depend_on_the_rows_beside_it(tmp_path: Path, plugin: object) -> None:
     pytest.importorskip("transformers")
-    from tests.models import tiny
-
     from bakeoff.models.base import ExportContext
     from bakeoff.models.encoder import PLUGIN as ENCODER
+    from tests.models import tiny
 
     native = ENCODER.build(tiny.context(tiny.write_encoder(tmp_path / "weights"), tmp_path / "native"))
     (tmp_path / "ir").mkdir()

@@ -43,16 +43,23 @@ class Plan:
     scales: Floats
 
 
-def chosen(seen: Seen, matrix: Floats) -> Plan:
-    """Return the plan whose outputs are nearest to the exact ones on the vectors kept; ``matrix`` is (o, d)."""
+def chosen(seen: Seen, matrix: Floats, most: int = 127) -> Plan:
+    """Return the plan whose outputs are nearest to the exact ones on the vectors kept.
+
+    Args:
+        seen: what goes into the product.
+        matrix: its weights (o, d).
+        most: largest magnitude of an 8-bit weight.
+
+    """
     sample = np.concatenate(seen.kept)
     exact = sample @ matrix.T
-    plans = [_plan(seen, matrix, share) for share in _SHARES]
+    plans = [_plan(seen, matrix, share, most) for share in _SHARES]
     errors = [float(np.square(_product(plan, sample) - exact).mean()) for plan in plans]
     return plans[int(np.argmin(errors))]
 
 
-def _plan(seen: Seen, matrix: Floats, share: float) -> Plan:
+def _plan(seen: Seen, matrix: Floats, share: float, most: int) -> Plan:
     if seen.low is None or seen.high is None:
         what = "no vector was seen"
         raise ValueError(what)
@@ -66,8 +73,8 @@ def _plan(seen: Seen, matrix: Floats, share: float) -> Plan:
     bottom, top = min(0.0, float(low.min())), max(0.0, float(high.max()))
     step = max((top - bottom) / 255.0, 1e-12)
     zero = round(-bottom / step)  # zero is one of the 256 values: padding stays exactly nothing
-    scales = np.maximum(np.abs(matrix).max(axis=1, keepdims=True) / 127.0, np.float32(1e-12)).astype(np.float32)
-    weights = np.clip(np.rint(matrix / scales), -127, 127).astype(np.int8)
+    scales = np.maximum(np.abs(matrix).max(axis=1, keepdims=True) / float(most), np.float32(1e-12)).astype(np.float32)
+    weights = np.clip(np.rint(matrix / scales), -most, most).astype(np.int8)
     return Plan(smooth, -zero * step, (255 - zero) * step, weights, scales)
 
 

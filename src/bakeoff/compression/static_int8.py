@@ -4,7 +4,8 @@ What is not a product with weights (attention, normalisation) runs in bfloat16 w
 
 Ranges are fixed beforehand, so an answer does not depend on the rows beside it, and rows can be served in batches; dynamic int8
 must go row by row. Every product is also tried with part of the activations' spread moved into the weights (SmoothQuant, Xiao et
-al. 2023): whichever share leaves the smallest error on the calibrate rows is kept, none included.
+al. 2023): whichever share leaves the smallest error on the calibrate rows is kept, none included. Weights of products have 7 bits where
+this processor would cut 8-bit sums off.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from bakeoff.compression import _openvino
 from bakeoff.compression._ranges import Seen, chosen
+from bakeoff.compression._saturation import HALF, openvino_limit
 from bakeoff.compression.base import CompressContext
 from bakeoff.data.transforms.feeds import Feeder
 from bakeoff.schema.artifact import Artifact
@@ -58,12 +60,14 @@ class StaticInt8:
             what = "the graph holds no matrix product with constant weights to quantise"
             raise StepError("unsupported", what)
         seen = _watch(context, products)
+        limit = openvino_limit()
         for product in products:
-            _quantise(product, seen[product.get_friendly_name()])
+            _quantise(product, seen[product.get_friendly_name()], limit)
         for table in _tables(graph):
             _shrink(table)
         graph.validate_nodes_and_infer_types()
-        return _openvino.write(context, graph, "static_int8", half=False)
+        found = _openvino.write(context, graph, "static_int8", half=False)
+        return found.model_copy(update={"meta": {**found.meta, "weight_bits": 7 if limit == HALF else 8}})
 
 
 def _products(graph: Any) -> list[Any]:  # noqa: ANN401 - an OpenVINO model
@@ -104,14 +108,14 @@ def _watch(context: CompressContext, products: Sequence[Any]) -> dict[str, Seen]
     return {name: seen[key] for name, key in zip(names, keys, strict=True)}
 
 
-def _quantise(product: Any, seen: Seen) -> None:  # noqa: ANN401 - an OpenVINO node
-    """Replace a product by one of 8-bit factors."""
+def _quantise(product: Any, seen: Seen, most: int) -> None:  # noqa: ANN401 - an OpenVINO node
+    """Replace a product by one of 8-bit factors, weights within ±``most``."""
     from openvino import opset8 as ops
 
     constant = product.input_value(1).get_node()
     matrix = constant.get_data().astype(np.float32)  # outputs × inputs
     matrix = matrix if product.get_attributes()["transpose_b"] else matrix.T
-    plan = chosen(seen, matrix)
+    plan = chosen(seen, matrix, most)
     source = product.input_value(0)
     rank = len(source.get_partial_shape())
 
