@@ -258,6 +258,14 @@ def test_a_gate_that_cannot_tell_has_an_exit_code_of_its_own(
     assert "契约门：无法判定" in text(report, "zh")
 
 
+class Nulls(list[str]):
+    """What the null server answers."""
+
+    def same(self, request: int, label: str | None) -> bool:
+        """Compare."""
+        return self[request] == label
+
+
 def test_a_slow_model_gets_the_time_that_it_promises(modest: Path) -> None:
     """A row takes 15 ms here, so that all of them do not fit into six times the seconds; one at a time, or a server would shed them."""
     contract = Contract.model_validate_json((modest / "contract.json").read_bytes())
@@ -267,7 +275,7 @@ def test_a_slow_model_gets_the_time_that_it_promises(modest: Path) -> None:
         session = Session(
             Asked(url=f"{url}/x", seconds=0.1, scenario="single-stream"), [b"%d" % row for row in range(200)]
         )
-        gate, main, _ = hold(session, contract, ["null"] * 200)
+        gate, main, _ = hold(session, contract, Nulls(["null"] * 200))
     assert (gate.passed, gate.broken, gate.rows, gate.same_labels) == (True, False, 200, 200), gate
     assert (main.clients, main.requests) == (1, 200)
 
@@ -300,6 +308,24 @@ def test_the_gate_stays_shut_for_another_model(
     code, found = load(capsys, served.url, "--bundle", str(other), "--gate", "--seconds", "1")
     assert (code, found["gate"]["same_labels"]) == (3, 0)
     assert "did not get the trial's label" in " ".join(one["en"] for one in found["gate"]["reasons"])
+
+
+def test_a_tie_is_no_other_label(served: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two classes as close as another machine's arithmetic may move them: either label counts, as ``bakeoff verify`` counts it."""
+    from tests.delivery import making
+
+    artifact = making.tfidf(tmp_path / "again")
+    confirm = making.reviews(200, 2)
+    labels, shares = making.classifier(tmp_path / "again", artifact).predict(confirm.rows)
+    for by, same in ((0.0004, 200), (0.0006, 199)):
+        odd, table = labels.copy(), shares.copy()
+        odd[0] = 1 - odd[0]
+        table[0, odd[0]], table[0, 1 - odd[0]] = 0.5 + by, 0.5 - by
+        folder = tmp_path / f"{by}"
+        folder.mkdir()
+        other = promising(folder, contract_rows=confirm, expected=(odd, table))
+        _, found = load(capsys, served.url, "--bundle", str(other), "--gate", "--seconds", "1")
+        assert found["gate"]["same_labels"] == same
 
 
 def test_a_gate_without_a_contract_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

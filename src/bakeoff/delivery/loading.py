@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from bakeoff.data.examples import Row
 from bakeoff.delivery import rows as contract_rows
+from bakeoff.delivery.rows import ContractRows
+from bakeoff.evaluation.parity import allowed_drift, same_labels
 from bakeoff.evaluation.starting import environment
 from bakeoff.loadgen import bodies, null
 from bakeoff.loadgen.client import address
@@ -22,11 +26,11 @@ from bakeoff.loadgen.gate import hold, limits_of
 from bakeoff.loadgen.report import QUANTILES, LoadReport
 from bakeoff.loadgen.session import Asked, Asking, Session, floor, remarks, save
 from bakeoff.loadgen.talk import Described, base, describe
-from bakeoff.schema.artifact import InputColumn
+from bakeoff.schema.artifact import InputColumn, Rule
 from bakeoff.schema.contract import Contract
 from bakeoff.schema.errors import BundleError, UserError
 from bakeoff.schema.units import parse_duration
-from bakeoff.serving.model import open_bundle
+from bakeoff.serving.model import artifacts, open_bundle
 
 _STOP = 15.0
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -75,7 +79,7 @@ class _Material:
 
     source: str
     contents: Sequence[bytes]
-    expected: Sequence[str] | None = None
+    expected: _Trial | None = None
 
 
 def wanted_of(arguments: Namespace) -> Wanted:
@@ -198,8 +202,8 @@ def _material(wanted: Wanted, described: Described, asked: Asked) -> _Material:
     folder = wanted.bundle or (Path(wanted.target) if _is_folder(wanted.target) else None)
     known = _contract_rows(folder) if folder is not None and wanted.rows is None else None
     if known is not None:
-        rows, labels = known
-        return _Material("contract", _written(rows, described, asked), labels if asked.size == 1 else None)
+        rows, trial = known
+        return _Material("contract", _written(rows, described, asked), trial if asked.size == 1 else None)
     inputs = described.inputs
     if inputs is None:
         what = "the server does not say what it reads"
@@ -216,14 +220,35 @@ def _written(rows: Sequence[Row], described: Described, asked: Asked) -> list[by
     return bodies.infer_bodies(rows, described.inputs, asked.size)
 
 
-def _contract_rows(folder: Path) -> tuple[Sequence[Row], list[str]] | None:
-    """Return the contract rows of a bundle and the trial's labels; None when it carries none."""
+class _Trial:
+    """What the trial answered to the contract rows, and which labels ``bakeoff verify`` takes for the same."""
+
+    def __init__(self, rows: ContractRows, classes: Sequence[str], rule: Rule, allowed: float) -> None:
+        self._rows, self._rule, self._allowed = rows, rule, allowed
+        self._index = {label: index for index, label in enumerate(classes)}
+
+    def __len__(self) -> int:
+        return len(self._rows.expected)
+
+    def same(self, request: int, label: str | None) -> bool:
+        if label not in self._index:
+            return False
+        index, expected = self._index[label], self._rows.expected[request : request + 1]
+        if index == expected[0]:
+            return True
+        table = self._rows.probabilities[request : request + 1]
+        return bool(same_labels(np.array([index]), expected, table, self._rule, self._allowed)[0])
+
+
+def _contract_rows(folder: Path) -> tuple[Sequence[Row], _Trial] | None:
+    """Return the contract rows of a bundle and the trial's answers; None when it carries none."""
     opened = open_bundle(folder)
     path = opened.path(contract_rows.FILE)
     if path is None:
         return None
-    known = contract_rows.read(path, opened.manifest.classes, most=opened.contract.rows)
-    return known.rows, [opened.manifest.classes[index] for index in known.expected.tolist()]
+    classes = opened.manifest.classes
+    known = contract_rows.read(path, classes, most=opened.contract.rows)
+    return known.rows, _Trial(known, classes, opened.artifact.rule, allowed_drift(artifacts(opened)))
 
 
 @contextmanager

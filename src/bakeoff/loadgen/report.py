@@ -114,7 +114,9 @@ class Gate(Record):
     clauses: tuple[Clause, ...] = ()
     rows: int = Field(0, description="Contract rows whose labels were compared.")
     rows_in_all: int = Field(0, description="Contract rows there are; those not compared were not answered in time.")
-    same_labels: int = 0
+    same_labels: int = Field(
+        0, description="Of these, rows with the trial's label, ties within the allowed drift counted as the same."
+    )
     reasons: tuple[Words, ...] = ()
 
 
