@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -150,33 +149,3 @@ def test_a_spoilt_stage_is_refused_before_anything_starts(bundle: Path, tmp_path
 def test_stages_are_asked_for_of_a_split_model_only(whole: Path) -> None:
     with pytest.raises(UserError, match="was not split"):
         loader("local")(read_artifact(whole), whole, "onnxruntime", 1)
-
-
-def test_copies_on_execution_providers_answer_alike(whole: Path) -> None:
-    from bakeoff.serving.replicas import loader as route
-
-    open_: Callable[..., Any] = route("cpu:1,cpu:2")
-    router = open_(read_artifact(whole), whole, "onnxruntime", 1)
-    try:
-        np.testing.assert_allclose(router.predict_proba(making.ROWS), making.answers(whole), atol=1e-5)
-        assert [one["name"] for one in router.status()] == ["cpu:1", "cpu:2"]
-        assert all(one["rows_per_second"] > 0 for one in router.status())
-        assert router.healthy
-        assert router.describe() == {"router": router.status()}
-    finally:
-        router.close()
-
-
-@pytest.mark.parametrize("text", ["abacus:1", "cpu:0", "cpu:x", "azure", ""])
-def test_replicas_that_cannot_be_made_are_refused(whole: Path, text: str) -> None:
-    from bakeoff.serving.replicas import parse
-
-    with pytest.raises(UserError, match="no such replica"):
-        parse(text, 1)
-
-
-def test_auto_takes_what_is_here(whole: Path) -> None:
-    from bakeoff.serving.replicas import available, parse
-
-    assert ("cpu", 3) in parse("auto", 3)
-    assert "azure" not in available(), "rows do not leave the machine because a library can"

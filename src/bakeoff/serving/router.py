@@ -5,8 +5,11 @@ that waits before this one would be done with the piece. So work is shared in pr
 never holds up the last piece, and nothing is assigned that a replica might not live to compute. Speeds are measured at the start and
 followed by an exponential mean of what each piece took.
 
+An accelerator computes many rows in the time of few: each replica measures up to how many it pays, and takes more pieces at once, as
+long as no other would be done with the next one sooner.
+
 A replica that fails on rows that it has answered before is taken out; what it held goes to the others, and it is opened again until
-it answers. One that fails on some rows only is healthy: the error belongs to the rows.
+it answers. One that fails on some rows only is healthy: the error belongs to the rows, to which of them is found out piece by piece.
 
 Does: share, measure, take out, bring back. Does not know: what a replica is (see ``replicas``).
 """
@@ -20,25 +23,29 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bakeoff.data.transforms.tabular import Table
 from bakeoff.runtimes.base import Predictor
 from bakeoff.schema.errors import BakeoffError, StepError
+from bakeoff.serving.speed import Speed
 
 logger = logging.getLogger("bakeoff.router")
 
 Row = Mapping[str, Any]
 Scores = NDArray[np.float64]
 
-_WEIGHT = 0.2
-"""Share of the newest piece in the mean."""
 _LOOK = 0.02
 """Seconds after which a free replica that left a piece to a faster one looks again: the faster one may be late."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 _MEASURES = 3
+MOST = 256
+"""Rows computed at once at most."""
+_PAYS, _LONG = 1.1, 0.05
+"""Twice as many rows at once are tried while that gains such a factor in rows a second, and so many take less than so many seconds."""
 
 
 @dataclass(frozen=True)
@@ -54,29 +61,35 @@ class _Piece:
     rows: Sequence[Row]
     future: Future[Scores] = field(default_factory=Future)
     losses: int = 0
+    alone: bool = False
+    """Not to be computed with others: it, or another one beside it, made them fail."""
 
 
-class _Speed:
-    """Seconds a row by size of a piece, as powers of two: a small piece on a large accelerator costs what a large one does."""
+def _alike(first: _Piece, second: _Piece) -> bool:
+    """Whether two pieces may be computed at once: a table of numbers only with one of the same columns."""
+    tables = [piece.rows.names if isinstance(piece.rows, Table) else None for piece in (first, second)]
+    return tables[0] == tables[1] and not first.alone and not second.alone
 
-    def __init__(self) -> None:
-        self._seconds: dict[int, float] = {}
 
-    def learn(self, rows: int, seconds: float) -> None:
-        size, found = rows.bit_length(), seconds / rows
-        before = self._seconds.get(size)
-        self._seconds[size] = found if before is None else before + _WEIGHT * (found - before)
+def _rows_of(pieces: Sequence[_Piece]) -> Sequence[Row]:
+    first = pieces[0].rows
+    if len(pieces) == 1:
+        return first
+    if isinstance(first, Table):
+        return Table(first.names, np.concatenate([cast("Table", piece.rows).values for piece in pieces]))
+    return [row for piece in pieces for row in piece.rows]
 
-    def of(self, rows: int) -> float:
-        """Return the seconds that so many rows are expected to take."""
-        size = rows.bit_length()
-        nearest = min(self._seconds, key=lambda known: abs(known - size))
-        return self._seconds[nearest] * rows
 
-    @property
-    def best(self) -> float:
-        """Rows a second at the best size seen."""
-        return 1.0 / min(self._seconds.values()) if self._seconds else 0.0
+def _turn_away(pieces: Sequence[_Piece]) -> None:
+    what = "the router was closed"
+    for piece in pieces:
+        piece.future.set_exception(StepError("error", what))
+
+
+def _check_size(found: Scores, rows: int) -> None:
+    if len(found) != rows:
+        what = "the model answered with another number of rows"
+        raise StepError("error", what, got=len(found), allowed=str(rows))
 
 
 class _Replica:
@@ -85,19 +98,13 @@ class _Replica:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.predictor: Predictor | None = None
-        self.speed = _Speed()
-        self.running: _Piece | None = None
+        self.speed = Speed({1: 1.0}, 0.0)
+        self.batch = 1
+        self.running = 0
+        """Rows it is computing."""
         self.since = 0.0
         self.rows = 0
         self.losses = 0
-
-    def left(self, now: float) -> float:
-        """Return the seconds until it is free; what is late is expected to take as long again."""
-        if self.running is None:
-            return 0.0
-        passed = now - self.since
-        expected = self.speed.of(len(self.running.rows))
-        return expected - passed if passed < expected else passed
 
 
 class Router:
@@ -106,7 +113,7 @@ class Router:
     Args:
         backends: at least one.
         canary: rows that every replica can answer; they measure it, and tell a broken replica from bad rows.
-        piece: rows computed at once at most.
+        piece: rows that are never shared between replicas.
         patience: seconds that a piece may wait when every replica is out.
 
     Raises:
@@ -154,9 +161,9 @@ class Router:
         pieces = [_Piece(rows[at : at + self._piece]) for at in range(0, len(rows), self._piece)]
         with self._changed:
             if self._closed:
-                what = "the router was closed"
-                raise StepError("error", what)
-            self._queue.extend(pieces)
+                _turn_away(pieces)
+            else:
+                self._queue.extend(pieces)
             self._changed.notify_all()
         return np.concatenate([self._answer(piece) for piece in pieces])
 
@@ -175,13 +182,13 @@ class Router:
                 raise StepError("crash", what) from None
 
     def status(self) -> list[dict[str, Any]]:
-        """Return name, health, measured rows a second, share of the rows answered and losses of each replica."""
+        """Return name, health, measured rows a second, rows at once, share of the rows answered and losses of each replica."""
         with self._changed:
             total = sum(replica.rows for replica in self._replicas) or 1
             return [
                 {
                     "name": replica.backend.name, "alive": replica.predictor is not None, "rows_per_second": replica.speed.best,
-                    "share": replica.rows / total, "losses": replica.losses,
+                    "batch": replica.batch, "share": replica.rows / total, "losses": replica.losses,
                 }
                 for replica in self._replicas
             ]  # fmt: skip
@@ -202,9 +209,7 @@ class Router:
             left = list(self._queue)
             self._queue.clear()
             self._changed.notify_all()
-        what = "the router was closed"
-        for piece in left:
-            piece.future.set_exception(StepError("error", what))
+        _turn_away(left)
         for thread in getattr(self, "_threads", []):
             thread.join(self._patience)
         for replica in self._replicas:
@@ -216,61 +221,108 @@ class Router:
         while True:
             if replica.predictor is None and not self._revive(replica):
                 return
-            piece = self._take(replica)
-            if piece is None:
+            pieces = self._take(replica)
+            if not pieces:
                 return
-            self._compute(replica, piece)
+            self._compute(replica, pieces)
 
-    def _take(self, replica: _Replica) -> _Piece | None:
-        """Wait for a piece that this replica should compute; None when the router was closed."""
+    def _take(self, replica: _Replica) -> list[_Piece]:
+        """Wait for pieces that this replica should compute; none when the router was closed."""
         with self._changed:
             while not self._closed:
                 if self._queue and self._is_first(replica):
-                    piece = self._queue.popleft()
-                    replica.running, replica.since = piece, time.monotonic()
-                    return piece
+                    pieces = self._joined(replica)
+                    replica.running, replica.since = sum(len(piece.rows) for piece in pieces), time.monotonic()
+                    if self._queue:
+                        self._changed.notify_all()  # who left these to a replica that was free looks again
+                    return pieces
                 self._changed.wait(_LOOK if self._queue else None)
-        return None
+        return []
 
     def _is_first(self, replica: _Replica) -> bool:
         """Whether no other replica is expected to be done with all that waits before this one is done with the next piece."""
-        mine = replica.speed.of(len(self._queue[0].rows))
-        now = time.monotonic()
-        return all(
-            mine <= other.left(now) + sum(other.speed.of(len(piece.rows)) for piece in self._queue)
-            for other in self._replicas
-            if other is not replica and other.predictor is not None
-        )
+        mine, waiting = self._expected(replica, len(self._queue[0].rows)), sum(len(piece.rows) for piece in self._queue)
+        return all(mine <= self._left(other) + self._expected(other, waiting) for other in self._others(replica))
 
-    def _compute(self, replica: _Replica, piece: _Piece) -> None:
+    def _joined(self, replica: _Replica) -> list[_Piece]:
+        """Take the next piece, and those after it that nobody else would be done with sooner."""
+        pieces = [self._queue.popleft()]
+        rows = len(pieces[0].rows)
+        while self._queue and _alike(pieces[0], self._queue[0]):
+            more = len(self._queue[0].rows)
+            mine = self._expected(replica, rows + more)
+            if rows + more > replica.batch or any(
+                self._left(other) + self._expected(other, more) < mine for other in self._others(replica)
+            ):
+                break
+            pieces.append(self._queue.popleft())
+            rows += more
+        return pieces
+
+    def _others(self, replica: _Replica) -> list[_Replica]:
+        return [other for other in self._replicas if other is not replica and other.predictor is not None]
+
+    def _usual(self) -> float:
+        heights = [replica.speed.height for replica in self._replicas if replica.predictor is not None]
+        return sum(heights) / len(heights) if heights else 0.0
+
+    def _expected(self, replica: _Replica, rows: int) -> float:
+        """Return the seconds that so many rows are expected to take, in batches of what the replica takes at once."""
+        now, usual = time.monotonic(), self._usual()
+        full, rest = divmod(rows, replica.batch)
+        seconds = full * replica.speed.of(replica.batch, now, usual) if full else 0.0
+        return seconds + (replica.speed.of(rest, now, usual) if rest else 0.0)
+
+    def _left(self, replica: _Replica) -> float:
+        """Return the seconds until a replica is free; what is late is expected to take as long again."""
+        if not replica.running:
+            return 0.0
+        passed, expected = time.monotonic() - replica.since, self._expected(replica, replica.running)
+        return expected - passed if passed < expected else passed
+
+    def _compute(self, replica: _Replica, pieces: list[_Piece]) -> None:
         predictor = replica.predictor
         assert predictor is not None  # noqa: S101 - a dead replica takes nothing
         try:
-            found = predictor.predict_proba(piece.rows)
+            rows = _rows_of(pieces)
+            found = predictor.predict_proba(rows)
+            _check_size(found, len(rows))
         except Exception as error:  # noqa: BLE001 - a model may raise anything; who is to blame is found out
-            self._failed(replica, piece, error)
+            self._failed(replica, pieces, error)
             return
         with self._changed:
-            replica.speed.learn(len(piece.rows), time.monotonic() - replica.since)
-            replica.rows += len(piece.rows)
-            replica.running = None
+            now = time.monotonic()
+            replica.speed.learn(len(rows), now - replica.since, now, self._usual())
+            replica.rows += len(rows)
+            replica.running = 0
             self._changed.notify_all()
-        piece.future.set_result(found)
+        begin = 0
+        for piece in pieces:
+            piece.future.set_result(found[begin : begin + len(piece.rows)])
+            begin += len(piece.rows)
 
-    def _failed(self, replica: _Replica, piece: _Piece, error: Exception) -> None:
-        """Blame the rows if the replica still answers the canary, else take the replica out and put the rows back in front."""
+    def _failed(self, replica: _Replica, pieces: list[_Piece], error: Exception) -> None:
+        """Blame the rows if the replica still answers the canary, else take the replica out and put the rows back in front.
+
+        Pieces that failed together are put back, too, each to be computed alone.
+        """
         healthy = self._answers(replica)
         with self._changed:
-            replica.running = None
-            if not healthy:
-                piece.losses += 1
-                replica.losses += 1
-            blamed = healthy or piece.losses > len(self._replicas)
-            if not blamed:
-                self._queue.appendleft(piece)
+            replica.running = 0
+            replica.losses += not healthy
+            for piece in pieces:
+                piece.alone = True
+                piece.losses += not healthy
+            most = len(self._replicas)
+            blamed = [piece for piece in pieces if piece.losses > most or (healthy and len(pieces) == 1)]
+            back = [piece for piece in pieces if piece not in blamed]
+            if not self._closed:
+                self._queue.extendleft(reversed(back))
             self._changed.notify_all()
-        if blamed:
+        for piece in blamed:
             piece.future.set_exception(error)
+        if self._closed:
+            _turn_away(back)
         if not healthy:
             logger.warning("replica %s is taken out: %s", replica.backend.name, type(error).__name__)
             self._release(replica)
@@ -300,27 +352,38 @@ class Router:
         return False
 
     def _open(self, replica: _Replica) -> None:
-        """Open a replica and measure it on one row and on a whole piece."""
+        """Open a replica and measure it on one row, on a whole piece, and on more as long as that pays."""
         predictor = replica.backend.open()
-        speed = _Speed()
-        rows = (self._canary * self._piece)[: self._piece]
         try:
-            self._classes = predictor.predict_proba(rows).shape[1]  # the first call sets things up, too
-            for some in (rows[:1], rows):
-                spent = []
-                for _ in range(_MEASURES):
-                    begin = time.monotonic()
-                    if not np.isfinite(predictor.predict_proba(some)).all():
-                        what = "a replica does not answer with finite numbers"
-                        raise StepError("non_finite", what, where=replica.backend.name)
-                    spent.append(time.monotonic() - begin)
-                speed.learn(len(some), max(min(spent), 1e-9))
+            found = predictor.predict_proba(self._rows(self._piece))  # the first call sets things up, too
+            self._classes = found.shape[1]
+            spent = {size: self._seconds(replica, predictor, size) for size in (1, self._piece)}
+            batch = self._piece
+            while 2 * batch <= MOST and spent[batch] < _LONG:
+                spent[2 * batch] = self._seconds(replica, predictor, 2 * batch)
+                if spent[2 * batch] * _PAYS > 2 * spent[batch]:
+                    break
+                batch *= 2
         except BaseException:
             predictor.close()
             raise
         with self._changed:
-            replica.predictor, replica.speed = predictor, speed
+            replica.predictor, replica.speed, replica.batch = predictor, Speed(spent, time.monotonic()), batch
             self._changed.notify_all()
+
+    def _rows(self, count: int) -> list[Row]:
+        return (self._canary * count)[:count]
+
+    def _seconds(self, replica: _Replica, predictor: Predictor, count: int) -> float:
+        """Return the seconds that so many rows take: the best of a few times."""
+        spent = []
+        for _ in range(_MEASURES):
+            begin = time.monotonic()
+            if not np.isfinite(predictor.predict_proba(self._rows(count))).all():
+                what = "a replica does not answer with finite numbers"
+                raise StepError("non_finite", what, where=replica.backend.name)
+            spent.append(time.monotonic() - begin)
+        return max(min(spent), 1e-9)
 
     def _release(self, replica: _Replica) -> None:
         with self._changed:
