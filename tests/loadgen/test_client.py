@@ -72,7 +72,7 @@ def test_an_open_loop_sends_when_due_whether_answered_or_not() -> None:
     assert np.all(np.diff(found.intended) > 0)
     assert found.intended[-1] <= 0.5
     assert np.median(found.lag) < 0.1  # the two seconds that the answers take are not waited for
-    assert found.latency[-1] > 0.5  # a hundred due in half a second need two
+    assert found.latency.max() > 0.5  # a hundred due in half a second need two; in which order is up to the server
     assert found.done.max() > 0.95 * len(found) * 0.02
 
 
