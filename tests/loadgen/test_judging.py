@@ -199,6 +199,13 @@ def test_the_report_says_how_the_client_itself_was_measured() -> None:
     assert "null server, 9 requests, one at a time" in text(report(judged(log(), rate=None)))
 
 
+class Labels(list[str]):
+    """The trial's label of each row."""
+
+    def same(self, request: int, label: str | None) -> bool:
+        return self[request] == label
+
+
 def answered(n: int, labels: dict[int, str] | None = None, **changes: Any) -> Run:
     """Return a run in which row i was answered with the label "a", or with what ``labels`` says."""
     bodies = [json.dumps({"predictions": [{"label": (labels or {}).get(row, "a")}]}).encode() for row in range(n)]
@@ -209,21 +216,21 @@ def answered(n: int, labels: dict[int, str] | None = None, **changes: Any) -> Ru
 
 def test_rows_that_were_not_sent_are_no_wrong_labels() -> None:
     """A slow model shows as many rows as there is time for, and says how many; a handful is not enough."""
-    some = _labels(answered(100), ["a"] * 500)
+    some = _labels(answered(100), Labels(["a"] * 500))
     assert (some.rows, some.same, some.reasons) == (100, 100, ())
-    few = _labels(answered(47), ["a"] * 100)
+    few = _labels(answered(47), Labels(["a"] * 100))
     assert (few.rows, few.same) == (47, 47)
     assert [one.en for one in few.reasons] == [
         "47 contract rows were answered within 0 s, and 90 have to be compared; raise --seconds"
     ]
-    assert _labels(answered(20), ["a"] * 20).reasons == (), "there are no more of them"
+    assert _labels(answered(20), Labels(["a"] * 20)).reasons == (), "there are no more of them"
 
 
 def test_a_row_without_an_answer_is_no_wrong_label_and_another_label_is() -> None:
     status = np.full(200, 200)
     status[7] = -3
-    assert _labels(answered(200, {7: "b"}, status=status), ["a"] * 200).same == 199
-    wrong = _labels(answered(200, {7: "b"}), ["a"] * 200)
+    assert _labels(answered(200, {7: "b"}, status=status), Labels(["a"] * 200)).same == 199
+    wrong = _labels(answered(200, {7: "b"}), Labels(["a"] * 200))
     assert (wrong.rows, wrong.same) == (200, 199)
     assert [one.en for one in wrong.reasons] == ["1 contract rows did not get the trial's label"]
 

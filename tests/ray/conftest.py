@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from tests.evaluation.conftest import fakes, frozen, make_spec, table, trial  # noqa: F401 - fixtures
 from tests.serving.conftest import text_bundle  # noqa: F401 - a fixture
 
@@ -99,9 +100,12 @@ def _of(node: Any) -> list[psutil.Process]:
         return []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    """One cluster for all tests; its workers keep their files in a folder of their own."""
+    """One cluster for the tests of this folder, and ended with the last of them: an idle one takes a tenth of a core.
+
+    Its workers keep their files in a folder of their own.
+    """
     import ray
 
     found = Nodes(tmp_path_factory.mktemp("home"))

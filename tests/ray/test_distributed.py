@@ -14,16 +14,15 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from tests.evaluation.conftest import Laboratory  # noqa: E402
-from tests.models import tiny  # noqa: E402
-from tests.ray.conftest import Nodes  # noqa: E402
-
 from bakeoff.data.frozen import Frozen  # noqa: E402
 from bakeoff.data.transforms import network as net  # noqa: E402
 from bakeoff.evaluation.launchers.ray import RayLauncher  # noqa: E402
 from bakeoff.schema import Candidate, Fidelity, Spec, StepError, Strategy, Trial, Variant, Words  # noqa: E402
 from bakeoff.training import checkpoint, distributed  # noqa: E402
 from bakeoff.training import torch_loop as loop  # noqa: E402
+from tests.evaluation.conftest import Laboratory  # noqa: E402
+from tests.models import tiny  # noqa: E402
+from tests.ray.conftest import Nodes  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # its own settings, read by itself
 GIVEN = {"epochs": 2, "batch_size": 8, "learning_rate": 3e-3, "max_length": 32, "class_weights": True, "patience": 8}

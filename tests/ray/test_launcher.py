@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.evaluation.conftest import Laboratory
-from tests.ray.conftest import Nodes
 
 from bakeoff.data.frozen import Frozen
 from bakeoff.evaluation.events import Event
@@ -27,6 +25,8 @@ from bakeoff.evaluation.process import Limits
 from bakeoff.schema import Spec, StudyError, Trial
 from bakeoff.store.archive import Archive
 from bakeoff.testing import candidate
+from tests.evaluation.conftest import Laboratory
+from tests.ray.conftest import Nodes
 
 TRIAL = Callable[..., Trial]
 SPEC = Callable[..., Spec]

@@ -18,9 +18,6 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.delivery import making
-from tests.ray.conftest import Nodes
-from tests.serving.running import SRC, running
 
 from bakeoff.assets.cache import root
 from bakeoff.delivery.sealing import Seal
@@ -34,6 +31,9 @@ from bakeoff.serving.computing import LostError
 from bakeoff.serving.limits import Limits
 from bakeoff.serving.model import open_bundle
 from bakeoff.serving.on_ray import Deployment, RayEngine, Replica, Replicas, Scaling, in_flight, public_text
+from tests.delivery import making
+from tests.ray.conftest import Nodes
+from tests.serving.running import SRC, running
 
 TEXTS = ["很好 干净", "很差 吵", "一般", "位置 好 早餐 好", "不会 再 来"]
 

@@ -11,12 +11,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.ray.conftest import Nodes
-from tests.shards import making
-
 from bakeoff.delivery.shards import split_artifact
 from bakeoff.runtimes.shards.predictor import ShardedPredictor
 from bakeoff.serving.shards import Actors, loader
+from tests.ray.conftest import Nodes
+from tests.shards import making
 
 
 @pytest.mark.slow

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.ray.conftest import Nodes
-from tests.road.conftest import reviews, write_csv, write_spec
 
 from bakeoff.evaluation.events import Event
 from bakeoff.evaluation.job import Job
@@ -17,6 +15,8 @@ from bakeoff.evaluation.launchers.ray import RayLauncher
 from bakeoff.schema.decision import Decision
 from bakeoff.store.archive import Archive
 from bakeoff.study import Study
+from tests.ray.conftest import Nodes
+from tests.road.conftest import reviews, write_csv, write_spec
 
 
 def settled(study: Path) -> dict[tuple[Any, ...], float | None]:

@@ -316,13 +316,13 @@ class Router:
             most = len(self._replicas)
             blamed = [piece for piece in pieces if piece.losses > most or (healthy and len(pieces) == 1)]
             back = [piece for piece in pieces if piece not in blamed]
-            if not self._closed:
+            lost = back if self._closed else []  # nobody would take them
+            if not lost:
                 self._queue.extendleft(reversed(back))
             self._changed.notify_all()
         for piece in blamed:
             piece.future.set_exception(error)
-        if self._closed:
-            _turn_away(back)
+        _turn_away(lost)
         if not healthy:
             logger.warning("replica %s is taken out: %s", replica.backend.name, type(error).__name__)
             self._release(replica)
