@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from rfc3986_validator import validate_rfc3986
 
 from bakeoff.delivery import locks, provenance, sbom
 from bakeoff.runtimes import sealed
@@ -28,6 +30,19 @@ def bill(shipped: Path) -> dict[str, Any]:
 def valid(text: str) -> None:
     errors = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
     assert errors is None, errors
+    for address in addresses(json.loads(text)):  # the validator knows the format iri-reference only with a slow package
+        assert validate_rfc3986(address, rule="URI_reference"), address
+
+
+def addresses(found: Any) -> Iterator[str]:
+    """Yield what the schema wants to be an address."""
+    if isinstance(found, dict):
+        yield from (value for name, value in found.items() if name in {"url", "$schema"} and isinstance(value, str))
+        for value in found.values():
+            yield from addresses(value)
+    elif isinstance(found, list):
+        for value in found:
+            yield from addresses(value)
 
 
 def parts(bill: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
@@ -39,8 +54,11 @@ def test_the_published_schema_takes_it(shipped: Path) -> None:
 
 
 def test_the_validator_would_notice(bill: dict[str, Any]) -> None:
-    bill["components"][0]["type"] = "something"
+    kind, bill["components"][0]["type"] = bill["components"][0]["type"], "something"
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bill)) is not None
+    bill["components"][0] |= {"type": kind, "externalReferences": [{"type": "website", "url": "not an address"}]}
+    with pytest.raises(AssertionError, match="not an address"):
+        valid(json.dumps(bill))
 
 
 def test_every_pinned_distribution_is_in_it_with_its_licence(shipped: Path, bill: dict[str, Any]) -> None:
