@@ -6,7 +6,10 @@ import os
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("behaviour", deadline=None)  # not seconds: a busy machine is no failure
+settings.load_profile("behaviour")
 os.environ["BAKEOFF_COST_BOOK"] = "off"  # tests neither read nor write what this machine's real studies taught
 
 _TOGETHER = ("tests/ray/", "tests/road/")

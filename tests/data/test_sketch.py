@@ -175,6 +175,7 @@ def test_labels_that_yaml_would_misread_are_quoted(label: str) -> None:
 
 
 @example("*")
+@example("A\n")
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_any_text_survives_quoting(text: str) -> None:
     spec = parse_spec(f"name: s\ntask: text-classification\ndata:\n  file: f\n  target: {quoted(text)} # comment\n")

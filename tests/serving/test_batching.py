@@ -101,6 +101,40 @@ async def held(batcher: Asking, echo: Echo) -> asyncio.Future[Any]:
     return first
 
 
+class FirstLast(Echo):
+    """Answers the batch that begins with 0 when the one that begins with 4 was answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = threading.Event()
+
+    def predict(self, rows: Sequence[Row]) -> tuple[Any, Any]:
+        if rows[0]["x"] == 0:
+            self.last.wait(10)
+            time.sleep(0.1)  # until the other one is filled in, too
+        found = super().predict(rows)
+        if rows[0]["x"] == 4:
+            self.last.set()
+        return found
+
+
+def test_pieces_of_a_request_may_come_back_in_any_order() -> None:
+    late = FirstLast()
+
+    async def main() -> Any:
+        batcher = Asking([Compute(late, 3, [CANARY]) for _ in range(2)], join, size=2, queue=100)
+        batcher.start()
+        try:
+            return await batcher.ask([{"x": number} for number in range(5)], due())
+        finally:
+            batcher.stop()
+
+    labels, probabilities = asyncio.run(main())
+    assert late.calls[-1] == [0, 1], "the first piece came last"
+    np.testing.assert_array_equal(labels, [0, 1, 2, 0, 1])
+    np.testing.assert_array_equal(probabilities, np.eye(3)[[0, 1, 2, 0, 1]])
+
+
 def test_what_queues_while_a_batch_runs_is_the_next_batch() -> None:
     async def body(batcher: Asking, echo: Echo) -> Any:
         first = await held(batcher, echo)

@@ -78,10 +78,9 @@ def test_a_copy_that_does_not_answer_like_a_cpu_is_refused(
     assert caught.value.where == "cpu:2"
 
 
-def test_auto_leaves_out_what_does_not_answer_like_a_cpu(
-    whole: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    real = replicas.load_on
+def test_auto_leaves_out_what_does_not_answer_like_a_cpu(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, said = replicas.load_on, []
+    monkeypatch.setattr(replicas.logger, "warning", lambda text, *values: said.append(text % values))
 
     def load_on(artifact: Any, directory: Path, threads: int, providers: Any) -> Any:
         if providers != (replicas.CPU,):
@@ -93,7 +92,8 @@ def test_auto_leaves_out_what_does_not_answer_like_a_cpu(
     monkeypatch.setattr(replicas, "_preferred", lambda name, device: ((name, {"device_id": device}), replicas.CPU))
     with closing(_route(whole, "auto")) as router:
         assert [one["name"] for one in router.status()] == ["cpu:1"]
-    assert "odd:0 is left out" in caplog.text
+    assert "odd:0 is left out" in said[0]
+    assert "does not answer like a CPU" in said[0]
 
 
 def test_a_model_of_which_nothing_is_known_is_not_spread(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:

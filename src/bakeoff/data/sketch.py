@@ -32,7 +32,7 @@ _GROUP = re.compile(
 )  # fmt: skip
 _TIME = re.compile(r"date|time|created|updated|timestamp|日期|时间|年月", re.IGNORECASE)
 _NOT_TIME = re.compile(r"birth|dob|生日|出生", re.IGNORECASE)
-_PLAIN = re.compile(r"^[A-Za-z_\u4e00-\u9fff][\w./-]*$")
+_PLAIN = re.compile(r"[A-Za-z_\u4e00-\u9fff][\w./-]*")
 _WORDS_OF_YAML = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n", "nan"})
 _WORDY = re.compile(r"[^\W\d_]")
 _MOST_CLASSES, _SHOWN = 50, 6
@@ -315,7 +315,7 @@ def _row(indent: int, key: str, value: str, comment: str) -> str:
 
 def quoted(text: str) -> str:
     """Write any text as a YAML scalar that reads back as the same text."""
-    if _PLAIN.match(text) and text.lower() not in _WORDS_OF_YAML:
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS_OF_YAML:
         return text
     return "".join(_escaped(character) for character in json.dumps(text, ensure_ascii=False))
 

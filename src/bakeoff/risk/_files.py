@@ -232,7 +232,7 @@ def _onnx_file(path: Path, name: str, directory: Path) -> Iterator[Danger]:
             yield _danger(
                 name, "escape", "的外部张量指向产物目录之外", "keeps tensors outside of the artefact's folder"
             )
-    foreign = [domain for domain in found.domains if not _DOMAINS.match(domain)]
+    foreign = [domain for domain in found.domains if not _DOMAINS.fullmatch(domain)]
     if foreign:
         words = ", ".join(domain[:40] for domain in foreign[:3])
         yield _danger(

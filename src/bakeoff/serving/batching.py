@@ -373,7 +373,7 @@ class Batcher:
                 self.size = size
 
     def _fill(self, job: Job, start: int, outcome: Outcome, offset: int, end: int) -> None:
-        if job.left == end - offset and not start:
+        if end - offset == len(job.rows):
             job.labels, job.probabilities = outcome.labels[offset:end], outcome.probabilities[offset:end]
         else:  # one of several pieces, which may come back in any order
             if not job.labels:
