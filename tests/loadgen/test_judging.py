@@ -16,6 +16,7 @@ from bakeoff.loadgen.judging import measured, summarise
 from bakeoff.loadgen.report import Floor, LoadReport, Scenario, Summary
 from bakeoff.loadgen.session import remarks
 from bakeoff.loadgen.text import text
+from tests.loadgen.labels import Labels
 
 N = 1000
 
@@ -197,13 +198,6 @@ def test_shed_requests_of_a_run_that_counts_are_remarked_on() -> None:
 def test_the_report_says_how_the_client_itself_was_measured() -> None:
     assert "null server, 9 requests, 1000/s" in text(report(judged(log())))
     assert "null server, 9 requests, one at a time" in text(report(judged(log(), rate=None)))
-
-
-class Labels(list[str]):
-    """The trial's label of each row."""
-
-    def same(self, request: int, label: str | None) -> bool:
-        return self[request] == label
 
 
 def answered(n: int, labels: dict[int, str] | None = None, **changes: Any) -> Run:

@@ -26,6 +26,7 @@ from bakeoff.loadgen.session import Asked, Session
 from bakeoff.loadgen.text import text
 from bakeoff.schema.contract import Contract
 from tests.loadgen.conftest import promising
+from tests.loadgen.labels import Labels
 from tests.serving.running import Running, certificate_of, running
 
 
@@ -258,14 +259,6 @@ def test_a_gate_that_cannot_tell_has_an_exit_code_of_its_own(
     assert "契约门：无法判定" in text(report, "zh")
 
 
-class Nulls(list[str]):
-    """What the null server answers."""
-
-    def same(self, request: int, label: str | None) -> bool:
-        """Compare."""
-        return self[request] == label
-
-
 def test_a_slow_model_gets_the_time_that_it_promises(modest: Path) -> None:
     """A row takes 15 ms here, so that all of them do not fit into six times the seconds; one at a time, or a server would shed them."""
     contract = Contract.model_validate_json((modest / "contract.json").read_bytes())
@@ -275,7 +268,7 @@ def test_a_slow_model_gets_the_time_that_it_promises(modest: Path) -> None:
         session = Session(
             Asked(url=f"{url}/x", seconds=0.1, scenario="single-stream"), [b"%d" % row for row in range(200)]
         )
-        gate, main, _ = hold(session, contract, Nulls(["null"] * 200))
+        gate, main, _ = hold(session, contract, Labels(["null"] * 200))
     assert (gate.passed, gate.broken, gate.rows, gate.same_labels) == (True, False, 200, 200), gate
     assert (main.clients, main.requests) == (1, 200)
 

@@ -326,6 +326,19 @@ def test_a_replica_that_does_not_open_at_the_start_is_an_error_and_the_others_ar
     assert good.closed == 1
 
 
+def test_replicas_that_nobody_named_may_stay_away_but_not_all() -> None:
+    good, bad = Timed(0.0), Timed(0.0)
+    bad.broken = True
+    with closing(_router(bad, good, optional=True)) as router:
+        assert [replica["name"] for replica in router.status()] == ["r1"]
+        assert router.concurrency == 2
+        assert good.opened == 1, "opened once"
+        assert router.predict_proba(_rows(3)).shape == (3, 2)
+    with pytest.raises(StepError, match="no replica starts") as caught:
+        _router(bad, optional=True)
+    assert caught.value.code == "unavailable"
+
+
 def test_a_closed_router_says_so() -> None:
     router = _router(Timed(0.0))
     router.close()

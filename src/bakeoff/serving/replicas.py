@@ -24,7 +24,8 @@ from bakeoff.runtimes.onnxruntime import CPU, Provider, load_on
 from bakeoff.schema.artifact import Artifact
 from bakeoff.schema.errors import StepError, UserError
 from bakeoff.serving.model import Row, made_up
-from bakeoff.serving.router import MOST, Backend, Router
+from bakeoff.serving.router import Backend, Router
+from bakeoff.serving.speed import MOST
 
 logger = logging.getLogger("bakeoff.router")
 
@@ -97,12 +98,7 @@ def loader(text: str) -> Callable[[Artifact, Path, str, int], Predictor]:
         wanted = parse(text, threads)
         made = _Making(artifact, directory, threads)
         backends = [Backend(f"{name}:{number}", functools.partial(made.open, name, number)) for name, number in wanted]
-        if text == "auto":
-            backends = [backend for backend in backends if _starts(backend)]
-        if not backends:
-            what = "no execution provider starts here"
-            raise StepError("unavailable", what, allowed=available())
-        return Router(backends, made.rows[:1])
+        return Router(backends, made.rows[:1], optional=text == "auto")
 
     return open_
 
@@ -200,12 +196,3 @@ def _find_cuda() -> None:
         onnxruntime.preload_dlls()
     if said.getvalue():
         logger.info("%s", said.getvalue().strip())
-
-
-def _starts(backend: Backend) -> bool:
-    try:
-        backend.open().close()
-    except Exception as error:  # noqa: BLE001 - a provider may raise anything, and nobody asked for this one by name
-        logger.warning("replica %s is left out: %s", backend.name, error)
-        return False
-    return True

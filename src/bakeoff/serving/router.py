@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from bakeoff.data.transforms.tabular import Table
 from bakeoff.runtimes.base import Predictor
 from bakeoff.schema.errors import BakeoffError, StepError
-from bakeoff.serving.speed import Speed
+from bakeoff.serving.speed import Speed, measured
 
 logger = logging.getLogger("bakeoff.router")
 
@@ -41,11 +41,6 @@ Scores = NDArray[np.float64]
 _LOOK = 0.02
 """Seconds after which a free replica that left a piece to a faster one looks again: the faster one may be late."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
-_MEASURES = 3
-MOST = 256
-"""Rows computed at once at most."""
-_PAYS, _LONG = 1.1, 0.05
-"""Twice as many rows at once are tried while that gains such a factor in rows a second, and so many take less than so many seconds."""
 
 
 @dataclass(frozen=True)
@@ -114,15 +109,22 @@ class Router:
         backends: at least one.
         canary: rows that every replica can answer; they measure it, and tell a broken replica from bad rows.
         piece: rows that are never shared between replicas.
+        optional: leave out backends that do not open at the start, as long as one does.
         patience: seconds that a piece may wait when every replica is out.
 
     Raises:
-        BakeoffError: a backend does not open at the start.
+        BakeoffError: a backend does not open at the start; with ``optional``, none does ('unavailable').
 
     """
 
     def __init__(
-        self, backends: Sequence[Backend], canary: Sequence[Row], *, piece: int = 16, patience: float = 30.0
+        self,
+        backends: Sequence[Backend],
+        canary: Sequence[Row],
+        *,
+        piece: int = 16,
+        patience: float = 30.0,
+        optional: bool = False,
     ) -> None:
         self._canary, self._piece, self._patience = list(canary), piece, patience
         self._changed = threading.Condition()
@@ -130,13 +132,12 @@ class Router:
         self._closed = False
         self._classes = 0
         self._replicas = [_Replica(backend) for backend in backends]
-        self.concurrency = len(backends) + 1
         try:
-            for replica in self._replicas:
-                self._open(replica)
+            self._open_all(optional=optional)
         except BaseException:
             self.close()
             raise
+        self.concurrency = len(self._replicas) + 1
         self._threads = [
             threading.Thread(
                 target=self._work, args=(replica,), name=f"bakeoff-replica-{replica.backend.name}", daemon=True
@@ -351,39 +352,32 @@ class Router:
             pause = min(2 * pause, _LONGEST_PAUSE)
         return False
 
+    def _open_all(self, *, optional: bool) -> None:
+        for replica in list(self._replicas):
+            try:
+                self._open(replica)
+            except Exception as error:  # a provider may raise anything
+                if not optional:
+                    raise
+                logger.warning("replica %s is left out: %s", replica.backend.name, error)
+                self._replicas.remove(replica)
+        if not self._replicas:
+            what = "no replica starts here"
+            raise StepError("unavailable", what)
+
     def _open(self, replica: _Replica) -> None:
-        """Open a replica and measure it on one row, on a whole piece, and on more as long as that pays."""
+        """Open a replica and measure it."""
         predictor = replica.backend.open()
         try:
-            found = predictor.predict_proba(self._rows(self._piece))  # the first call sets things up, too
+            found = predictor.predict_proba(self._canary[:1])
             self._classes = found.shape[1]
-            spent = {size: self._seconds(replica, predictor, size) for size in (1, self._piece)}
-            batch = self._piece
-            while 2 * batch <= MOST and spent[batch] < _LONG:
-                spent[2 * batch] = self._seconds(replica, predictor, 2 * batch)
-                if spent[2 * batch] * _PAYS > 2 * spent[batch]:
-                    break
-                batch *= 2
+            spent, batch = measured(predictor, self._canary, self._piece)
         except BaseException:
             predictor.close()
             raise
         with self._changed:
             replica.predictor, replica.speed, replica.batch = predictor, Speed(spent, time.monotonic()), batch
             self._changed.notify_all()
-
-    def _rows(self, count: int) -> list[Row]:
-        return (self._canary * count)[:count]
-
-    def _seconds(self, replica: _Replica, predictor: Predictor, count: int) -> float:
-        """Return the seconds that so many rows take: the best of a few times."""
-        spent = []
-        for _ in range(_MEASURES):
-            begin = time.monotonic()
-            if not np.isfinite(predictor.predict_proba(self._rows(count))).all():
-                what = "a replica does not answer with finite numbers"
-                raise StepError("non_finite", what, where=replica.backend.name)
-            spent.append(time.monotonic() - begin)
-        return max(min(spent), 1e-9)
 
     def _release(self, replica: _Replica) -> None:
         with self._changed:

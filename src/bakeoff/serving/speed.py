@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from bakeoff.runtimes.base import Predictor
+from bakeoff.schema.errors import StepError
+
+MOST = 256
+"""Rows computed at once at most."""
+_PAYS, _LONG = 1.1, 0.05
+"""Twice as many rows at once are tried while that gains such a factor in rows a second, and so many take less than so many seconds."""
+_MEASURES = 3
 _WEIGHT, _MOST_WEIGHT = 0.2, 0.5
 """Share of the newest piece in the mean, and of one after a long time without any."""
 _HALF = 10.0
@@ -67,3 +77,44 @@ class Speed:
 
     def _height(self, now: float, usual: float) -> float:
         return usual + self._certain(now) * (self.height - usual)
+
+
+def measured(predictor: Predictor, rows: Sequence[Mapping[str, Any]], piece: int) -> tuple[dict[int, float], int]:
+    """Measure a predictor on one row, on a piece, and on more as long as that pays.
+
+    Args:
+        predictor: a loaded one.
+        rows: that it can answer; repeated as needed.
+        piece: rows that are always computed at once.
+
+    Returns:
+        Rows and the seconds they took together, the best of a few times; and the rows that it should compute at once.
+
+    Raises:
+        StepError: its answers are not finite ('non_finite').
+
+    """
+    predictor.predict_proba(_repeated(rows, piece))  # the first call sets things up, too
+    spent = {size: _seconds(predictor, _repeated(rows, size)) for size in (1, piece)}
+    batch = piece
+    while 2 * batch <= MOST and spent[batch] < _LONG:
+        spent[2 * batch] = _seconds(predictor, _repeated(rows, 2 * batch))
+        if spent[2 * batch] * _PAYS > 2 * spent[batch]:
+            break
+        batch *= 2
+    return spent, batch
+
+
+def _repeated(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
+    return (list(rows) * count)[:count]
+
+
+def _seconds(predictor: Predictor, rows: Sequence[Mapping[str, Any]]) -> float:
+    spent = []
+    for _ in range(_MEASURES):
+        begin = time.monotonic()
+        if not np.isfinite(predictor.predict_proba(rows)).all():
+            what = "a replica does not answer with finite numbers"
+            raise StepError("non_finite", what)
+        spent.append(time.monotonic() - begin)
+    return max(min(spent), 1e-9)
